@@ -1,0 +1,117 @@
+"""Denoise pictures, one or a hundred thousand, without losing a bit of what the files hold.
+
+The names below are the public interface; everything that needs torch is imported when it is first
+used, so ``import denoiser`` is quick.
+
+>>> import denoiser
+>>> model = denoiser.load("unet")               # doctest: +SKIP
+>>> clean = model.denoise(noisy)                # doctest: +SKIP
+>>> report = denoiser.run(["in"], "out", denoiser.RunOptions())  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from denoiser.errors import (
+    DenoiserError,
+    ExitCode,
+    InputError,
+    LockedError,
+    NothingToDoError,
+    OutputError,
+    UnavailableError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from denoiser.batch import Report, RunOptions, run
+    from denoiser.inference import Denoiser
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Denoiser",
+    "DenoiserError",
+    "ExitCode",
+    "InputError",
+    "LockedError",
+    "NothingToDoError",
+    "OutputError",
+    "Report",
+    "RunOptions",
+    "UnavailableError",
+    "UsageError",
+    "__version__",
+    "load",
+    "run",
+]
+
+_LAZY = {
+    "Denoiser": "denoiser.inference",
+    "Report": "denoiser.batch",
+    "RunOptions": "denoiser.batch",
+    "run": "denoiser.batch",
+}
+
+
+def load(
+    model: str | Path = "unet",
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    tile: str | int = "auto",
+    halo: str | int = "auto",
+    batch: str | int = "auto",
+    max_memory: int | None = None,
+) -> Denoiser:
+    """Load a model and put it on a device.
+
+    Parameters
+    ----------
+    model : str or Path
+        Name of a bundled model (``denoiser models list``) or a ``.safetensors`` file made by
+        ``denoiser train``.
+    device : str
+        ``auto`` (the best present), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+    precision : str
+        ``auto`` (the fastest that passes a self-check on this device), ``fp32``, ``bf16``, ``fp16``.
+    tile, halo, batch : str or int
+        As the options of ``denoiser run``.
+    max_memory : int or None
+        Budget in bytes; None takes half of what is free.
+
+    Returns
+    -------
+    Denoiser
+        Its method ``denoise`` takes and returns NumPy arrays.
+
+    Raises
+    ------
+    UnavailableError
+        If the model or the device is not there, or the weights are damaged.
+    UsageError
+        If an option has no meaning.
+    """
+    from denoiser import weights
+    from denoiser.inference import Denoiser, InferenceOptions
+
+    options = InferenceOptions(
+        device=device, precision=precision, tile=tile, halo=halo, batch=batch, max_memory=max_memory
+    )
+    module, card = weights.load(model)
+    return Denoiser(module, card, options)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
