@@ -1,0 +1,40 @@
+"""What a network asks of its caller, declared as data and measured by tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+"""Every precision that the program knows, slowest and safest first."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Demands of one network.
+
+    Attributes
+    ----------
+    channels : int
+        Colour planes of the input and of the residual.
+    multiple_of : int
+        Height and width of the input must be multiples of this, the total stride. Tiled output equals
+        untiled output only where tiles begin on multiples of it.
+    receptive_field : int
+        Radius in pixels: no input pixel further away than this (in rows or in columns) changes an output pixel.
+    takes_sigma : bool
+        True where ``forward`` takes the noise level as a third argument, (N, 1, 1, 1) in units of x.
+    precisions : tuple of str
+        The precisions in which the network may run: ``fp32``, ``bf16``, ``fp16``. ``fp32`` is always among them.
+    """
+
+    channels: int
+    multiple_of: int
+    receptive_field: int
+    takes_sigma: bool = False
+    precisions: tuple[str, ...] = PRECISIONS
+
+    def __post_init__(self) -> None:
+        if self.channels < 1 or self.multiple_of < 1 or self.receptive_field < 0:
+            raise ValueError(f"not a possible demand: {self}")
+        if "fp32" not in self.precisions or not set(self.precisions) <= set(PRECISIONS):
+            raise ValueError(f"precisions must be among {PRECISIONS} and hold fp32, not {self.precisions}")
