@@ -1,0 +1,91 @@
+"""Network architectures: one file each, listed by name in a literal dictionary."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from denoiser.errors import UnavailableError
+from denoiser.models.needs import Needs
+from denoiser.models.network import Network
+from denoiser.models.unet import UNet, UNetConfig
+
+ARCHITECTURES: dict[str, tuple[type[Network], type[Any]]] = {
+    "unet": (UNet, UNetConfig),
+}
+"""Architecture name -> (module class, its frozen config class)."""
+
+
+def build(architecture: str, config: dict[str, Any] | None = None) -> Network:
+    """Make a network with fresh weights.
+
+    Parameters
+    ----------
+    architecture : str
+        A key of :data:`ARCHITECTURES`.
+    config : dict, optional
+        Fields of the architecture's config class; those left out take their defaults.
+
+    Raises
+    ------
+    UnavailableError
+        If the architecture or one of the fields is unknown.
+    """
+    if architecture not in ARCHITECTURES:
+        raise UnavailableError(f"unknown architecture {architecture!r}; there are: {', '.join(sorted(ARCHITECTURES))}")
+    module_class, config_class = ARCHITECTURES[architecture]
+    known = {field.name for field in fields(config_class)}
+    if unknown := set(config or {}) - known:
+        raise UnavailableError(
+            f"architecture {architecture!r} has no setting {', '.join(sorted(unknown))}; "
+            "the weights may come from a newer version of this program"
+        )
+    # JSON knows lists only; configs are hashable.
+    values = {key: tuple(v) if isinstance(v, list) else v for key, v in (config or {}).items()}
+    return module_class(config_class(**values))
+
+
+def config_of(module: Network) -> dict[str, Any]:
+    """The configuration of a network as plain data: what :func:`build` takes."""
+    config: Any = module.config
+    return asdict(config)
+
+
+def name_of(module: Network) -> str:
+    """The key in :data:`ARCHITECTURES` of a network's class."""
+    return next(name for name, (module_class, _) in ARCHITECTURES.items() if type(module) is module_class)
+
+
+def build_like(module: Network) -> Network:
+    """A network of the same architecture and configuration, with fresh weights."""
+    return type(module)(module.config)
+
+
+def macs_per_pixel(module: Network) -> float:
+    """Multiply-accumulate operations of all convolutions per pixel of the picture, measured by a forward pass."""
+    total = 0
+
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        # A transposed convolution spends its weights once per input pixel, an ordinary one once per output pixel.
+        pixels: Tensor = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output
+        total += (
+            sum(weight.numel() for weight in layer.parameters() if weight.dim() == 4)
+            * pixels.shape[2]
+            * pixels.shape[3]
+        )
+
+    side = 8 * module.needs.multiple_of
+    copy = build_like(module)
+    for layer in copy.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            layer.register_forward_hook(count)
+    with torch.inference_mode():
+        copy(torch.zeros(1, module.needs.channels, side, side), torch.zeros(1, 1, 1, 1))
+    return total / side**2
+
+
+__all__ = ["ARCHITECTURES", "Needs", "Network", "build", "build_like", "config_of", "macs_per_pixel", "name_of"]

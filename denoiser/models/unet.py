@@ -1,0 +1,115 @@
+"""The flagship: a bias-free residual U-Net behind a pixel-unshuffle stem.
+
+Plain 3x3 convolutions on a few dozen channels at half resolution are what CPUs and GPUs run fastest
+per multiplication, so nothing here works at full resolution, and there are no norms, gates or
+attention. Downsampling is a 2x2 strided convolution, upsampling a 2x2 transposed one, skips are added.
+
+Without biases, with ReLU alone, the network is positively homogeneous (Mohan et al. 2020, "Robust and
+interpretable blind image denoising via bias-free convolutional neural networks"): f(a x, a w) =
+a f(x, w) for a > 0. It therefore needs no guessed value range and generalises over noise levels. It
+could not know where the container clips, so the white level enters as a fourth plane: 0 when unknown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from denoiser.models.needs import Needs
+from denoiser.models.network import Network
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """Size of a :class:`UNet`.
+
+    Attributes
+    ----------
+    channels : tuple of int
+        Feature channels at each scale, finest first; the finest runs at 1/stem of full resolution.
+    blocks : tuple of int
+        Residual blocks per scale, in the encoder and again in the decoder (the coarsest once).
+    stem : int
+        Factor of the pixel-unshuffle in front.
+    """
+
+    channels: tuple[int, ...] = (48, 80, 128)
+    blocks: tuple[int, ...] = (1, 1, 2)
+    stem: int = 2
+
+    def __post_init__(self) -> None:
+        if len(self.channels) != len(self.blocks):
+            raise ValueError(f"{len(self.channels)} channel counts, but {len(self.blocks)} block counts")
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(relu(conv(x))), 3x3, no biases."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        # The block starts as the identity: deep stacks then train at full learning rate from step one.
+        nn.init.zeros_(self.conv2.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual: Tensor = self.conv2(F.relu(self.conv1(x), inplace=True))
+        return x + residual
+
+
+def _blocks(channels: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*[ResidualBlock(channels) for _ in range(count)])
+
+
+class UNet(Network):
+    """Estimates the noise in a picture; see the module's text for the design.
+
+    Parameters
+    ----------
+    config : UNetConfig
+    """
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        channels, stem = config.channels, config.stem
+        steps = list(pairwise(channels))
+        self.head = nn.Conv2d(4 * stem**2, channels[0], 3, padding=1, bias=False)
+        self.encoder = nn.ModuleList(_blocks(c, n) for c, n in zip(channels[:-1], config.blocks, strict=False))
+        self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2, bias=False) for fine, coarse in steps)
+        self.middle = _blocks(channels[-1], config.blocks[-1])
+        self.up = nn.ModuleList(nn.ConvTranspose2d(coarse, fine, 2, stride=2, bias=False) for fine, coarse in steps)
+        self.decoder = nn.ModuleList(_blocks(c, n) for c, n in zip(channels[:-1], config.blocks, strict=False))
+        self.tail = nn.Conv2d(channels[0], 3 * stem**2, 3, padding=1, bias=False)
+        nn.init.zeros_(self.tail.weight)
+
+    @property
+    def needs(self) -> Needs:
+        stem, blocks = self.config.stem, self.config.blocks
+        coarsest = stem * 2 ** (len(blocks) - 1)
+        # Each 3x3 convolution reaches one of its own pixels further; head and tail are two of them.
+        reach = 2 * stem + sum(4 * n * stem * 2**i for i, n in enumerate(blocks[:-1])) + 2 * blocks[-1] * coarsest
+        return Needs(
+            channels=3,
+            multiple_of=coarsest,
+            receptive_field=reach + coarsest - 1,
+        )
+
+    def forward(self, x: Tensor, white: Tensor) -> Tensor:
+        x = torch.cat([x, white.expand(-1, 1, x.shape[2], x.shape[3])], dim=1)  # (N, 4, H, W)
+        x = F.pixel_unshuffle(x, self.config.stem)  # (N, 4 s s, H/s, W/s)
+        # pixel_unshuffle drops channels_last; every convolution after it would pay for the reorder.
+        x = self.head(x.contiguous(memory_format=torch.channels_last))
+        skips = []
+        for blocks, down in zip(self.encoder, self.down, strict=True):
+            x = blocks(x)
+            skips.append(x)
+            x = down(x)
+        x = self.middle(x)
+        for blocks, up in zip(reversed(self.decoder), reversed(self.up), strict=True):
+            x = blocks(up(x) + skips.pop())
+        return F.pixel_shuffle(self.tail(x), self.config.stem)

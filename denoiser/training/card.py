@@ -1,0 +1,39 @@
+"""The model card of a trained network."""
+
+from __future__ import annotations
+
+import platform
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from denoiser import models
+from denoiser.models import Network
+from denoiser.weights import Card
+
+if TYPE_CHECKING:
+    from denoiser.training.checkpoint import Counters
+    from denoiser.training.options import TrainOptions
+
+
+def make_card(module: Network, options: TrainOptions, counters: Counters, psnr: dict[str, dict[str, float]]) -> Card:
+    """Describe a network as it stands."""
+    return Card(
+        architecture=models.name_of(module),
+        config=models.config_of(module),
+        name=options.name or models.name_of(module),
+        purpose="blind to the noise level; colour and gray photographs, scans and stacks",
+        noise=" | ".join(options.noise) + f"; {options.gray:.0%} gray; {options.clip:.0%} clipped and rounded to 8 bit",
+        parameters=sum(parameter.numel() for parameter in module.parameters()),
+        macs_per_pixel=models.macs_per_pixel(module),
+        receptive_field=module.needs.receptive_field,
+        licence="Apache-2.0",
+        data=options.data_note,
+        steps=counters.step,
+        seed=options.seed,
+        command=options.command,
+        versions={"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        psnr=psnr,
+        notes=f"{counters.megapixels:.0f} megapixels of crops in {counters.seconds / 60:.0f} minutes of training",
+    )

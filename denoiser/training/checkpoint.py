@@ -1,0 +1,80 @@
+"""Everything needed to go on exactly: network, moving average, optimiser and counters, in one safetensors file.
+
+Random numbers need no state: every step draws from generators seeded by (seed, step).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from denoiser.errors import InputError
+from denoiser.models import Network
+
+STATE_KEY = "denoiser.training"
+
+
+@dataclass
+class Counters:
+    """Where a run stands."""
+
+    step: int = 0
+    seconds: float = 0.0
+    megapixels: float = 0.0
+    best: float = float("-inf")
+    """Best validation score so far, in dB."""
+
+
+def save_checkpoint(
+    path: Path, module: Network, average: Sequence[Tensor], optimizer: torch.optim.Optimizer, counters: Counters
+) -> None:
+    """Write a checkpoint beside its final name, then rename: a kill leaves the old one or the new one."""
+    tensors: dict[str, Tensor] = {}
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for (name, value), mean in zip(module.named_parameters(), average, strict=True):
+        tensors[f"model.{name}"] = value.detach()
+        tensors[f"average.{name}"] = mean
+    for index, parameter in enumerate(parameters):
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer.{index}.{key}"] = value
+    tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    temporary = path.with_name(f".{path.name}.tmp")
+    save_file(tensors, temporary, metadata={STATE_KEY: json.dumps(asdict(counters))})
+    with temporary.open("rb+") as stream:
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+
+
+def load_checkpoint(
+    path: Path, module: Network, average: Sequence[Tensor], optimizer: torch.optim.Optimizer
+) -> Counters:
+    """Put a checkpoint's state into a network, its average and its optimiser; returns where the run stood.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged or belongs to another architecture.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            counters = Counters(**json.loads(file.metadata()[STATE_KEY]))
+        tensors = load_file(path)
+        for (name, value), mean in zip(module.named_parameters(), average, strict=True):
+            value.data.copy_(tensors[f"model.{name}"])
+            mean.copy_(tensors[f"average.{name}"])
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path}: not a checkpoint of this architecture, or damaged ({error})") from error
+    for index, parameter in enumerate(p for group in optimizer.param_groups for p in group["params"]):
+        prefix = f"optimizer.{index}."
+        state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        # AdamW counts steps in fp32 on the CPU; its moments live where the parameter does.
+        optimizer.state[parameter] = {k: v if k == "step" else v.to(parameter.device) for k, v in state.items()}
+    return counters

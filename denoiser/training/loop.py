@@ -1,0 +1,244 @@
+"""The training loop: one function to read from top to bottom."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from denoiser import models, weights
+from denoiser.errors import DenoiserError
+from denoiser.models import Network
+from denoiser.noise import parse_mixture
+from denoiser.progress import Progress, Silent
+from denoiser.training.card import make_card
+from denoiser.training.checkpoint import Counters, load_checkpoint, save_checkpoint
+from denoiser.training.data import PictureStore, TorchRandom, noisy_batch
+from denoiser.training.folder import load_pictures
+from denoiser.training.options import TrainOptions
+from denoiser.training.validate import score, validate
+
+WARM_UP = 200
+"""Steps over which the learning rate rises."""
+AVERAGE_EVERY = 4
+"""Steps between updates of the moving average: its cost is one pass over all parameters."""
+AVERAGE_DECAY = 0.999
+"""Decay of the moving average per step."""
+LOG_EVERY = 30.0
+"""Seconds between lines of metrics."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What came out of a run.
+
+    Attributes
+    ----------
+    model : Path
+        The weights file, usable at once.
+    steps : int
+    seconds : float
+    overhead : float
+        Share of the time not spent in forward, backward and optimiser.
+    psnr : dict
+        Protocol -> {sigma: dB} on the validation pictures; empty without them.
+    """
+
+    model: Path
+    steps: int
+    seconds: float
+    overhead: float
+    psnr: dict[str, dict[str, float]]
+
+
+def train(
+    options: TrainOptions, progress: Progress | None = None, should_stop: Callable[[], bool] = lambda: False
+) -> TrainResult:
+    """Train a network on clean pictures with synthetic noise.
+
+    Parameters
+    ----------
+    options : TrainOptions
+    progress : Progress, optional
+        Told what happens.
+    should_stop : callable, optional
+        Asked before every step; True ends the run as a time limit would: with a checkpoint and a model.
+
+    Raises
+    ------
+    DenoiserError
+        If the data are unusable, or the run diverges.
+    """
+    progress = progress or Silent()
+    device, dtype = _device(options)
+    module = weights.load(options.init)[0].train() if options.init else models.build(options.arch)
+    module = module.to(device)
+    module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+    parameters = list(module.parameters())
+    average = [parameter.detach().clone() for parameter in parameters]
+    optimizer = torch.optim.AdamW(parameters, lr=options.lr, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
+    mixture = parse_mixture(options.noise)
+    store = PictureStore(load_pictures(options.data, max(options.crops), progress), device)
+    validation = load_pictures(options.val, 1, progress) if options.val else []
+
+    options.out.mkdir(parents=True, exist_ok=True)
+    checkpoint, best_file = options.out / "checkpoint.safetensors", options.out / "best.safetensors"
+    counters = load_checkpoint(checkpoint, module, average, optimizer) if options.resume else Counters()
+    generator, log = torch.Generator(device), _Log(options.out / "metrics.jsonl", progress, resumed=options.resume)
+    last_saved = last_validated = counters.seconds
+    psnr: dict[str, dict[str, float]] = {}
+    started, busy = time.perf_counter() - counters.seconds, 0.0
+    first_seconds = counters.seconds
+
+    while (done := _share_done(options, counters)) < 1 and not should_stop():
+        # Every step has its own seeds: a resumed run draws what the undisturbed one would have drawn.
+        host = np.random.default_rng([options.seed, counters.step])
+        generator.manual_seed(int(host.integers(2**62)))
+        size = options.crops[_crop_stage(done, len(options.crops))]
+        crops = store.crops(host, options.batch, size)  # (N, S, S, 3)
+        clean, noisy, white = noisy_batch(crops, mixture, options.gray, options.clip, host, TorchRandom(generator))
+
+        begin = time.perf_counter()
+        for group in optimizer.param_groups:
+            group["lr"] = options.lr * min(1.0, (counters.step + 1) / WARM_UP) * _cosine(done)
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            residual = module(noisy, white)
+        loss = restoration_loss(noisy - residual.float(), clean)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(parameters, 1.0, foreach=True)
+        optimizer.step()
+        busy += time.perf_counter() - begin
+
+        counters.step += 1
+        counters.megapixels += options.batch * size * size / 1e6
+        if counters.step % AVERAGE_EVERY == 0:
+            decay = min(AVERAGE_DECAY, (1 + counters.step) / (10 + counters.step)) ** AVERAGE_EVERY
+            torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - decay)
+        counters.seconds = time.perf_counter() - started
+        log.step(counters, loss, options)
+        if validation and counters.seconds - last_validated > options.val_every:
+            begin = time.perf_counter()
+            psnr = validate(_averaged(module, average), validation, device, dtype)
+            log.validated(counters, psnr)
+            if score(psnr) > counters.best:
+                counters.best = score(psnr)
+                weights.save(best_file, _averaged(module, average), make_card(module, options, counters, psnr))
+            # Looking is not training: the clock of the schedule stands still meanwhile.
+            started += time.perf_counter() - begin
+            last_validated = counters.seconds
+        if counters.seconds - last_saved > options.checkpoint_every:
+            save_checkpoint(checkpoint, module, average, optimizer, counters)
+            last_saved = counters.seconds
+
+    save_checkpoint(checkpoint, module, average, optimizer, counters)
+    final = _averaged(module, average)
+    if validation:
+        psnr = validate(final, validation, device, dtype)
+        log.validated(counters, psnr)
+    target = options.out / "model.safetensors"
+    if validation and best_file.exists() and score(psnr) < counters.best:
+        best_file.replace(target)
+        psnr = weights.read_card(target).psnr
+    else:
+        weights.save(target, final, make_card(module, options, counters, psnr))
+    spent = counters.seconds - first_seconds
+    return TrainResult(target, counters.step, counters.seconds, 1 - busy / spent if spent > 0 else 0.0, psnr)
+
+
+def restoration_loss(estimate: Tensor, clean: Tensor) -> Tensor:
+    """Mean over crops of the square root of the mean absolute error.
+
+    PSNR counts the logarithm of a picture's error; plain L1 or L2 count it linearly, which lets the noisiest
+    crops of a batch drown the rest. The root lies between. Measured at equal time: log(MSE) gains 0.35 dB on
+    plain L1 at sigma 15 and loses 0.45 dB at sigma 50 where noise is clipped; absolute errors keep the latter.
+
+    Parameters
+    ----------
+    estimate, clean : Tensor
+        (N, C, H, W).
+    """
+    # The small addend keeps the slope finite where a crop is already right.
+    return (estimate - clean).abs().mean(dim=(1, 2, 3)).add(1e-3).sqrt().mean()
+
+
+def _device(options: TrainOptions) -> tuple[torch.device, torch.dtype]:
+    device = torch.device("cpu" if options.device == "auto" else options.device)
+    native = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+    half = options.precision == "bf16" or (options.precision == "auto" and native)
+    return device, torch.bfloat16 if half else torch.float32
+
+
+def _share_done(options: TrainOptions, counters: Counters) -> float:
+    """How much of the run is behind, 0 to 1, by the limit that is nearer."""
+    by_time = counters.seconds / options.max_time if options.max_time else 0.0
+    by_steps = counters.step / options.max_steps if options.max_steps is not None and options.max_steps else 0.0
+    if options.max_steps == 0:
+        return 1.0
+    return max(by_time, by_steps)
+
+
+def _crop_stage(done: float, stages: int) -> int:
+    """Which crop size is due: the first for half of the run, the others share the rest."""
+    return 0 if done < 0.5 or stages == 1 else min(stages - 1, 1 + int((done - 0.5) / 0.5 * (stages - 1)))
+
+
+def _cosine(done: float) -> float:
+    """Learning rate as a share of its peak: a half cosine from 1 down to 1%."""
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _averaged(module: Network, average: list[Tensor]) -> Network:
+    """A copy of the network that holds the moving average of its weights."""
+    copy: Network = models.build_like(module).to(average[0].device)
+    copy = copy.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for parameter, mean in zip(copy.parameters(), average, strict=True):
+        parameter.data.copy_(mean)
+    copy.eval()
+    return copy
+
+
+class _Log:
+    """Writes ``metrics.jsonl`` and tells the progress; looks at the loss now and then, to not wait each step."""
+
+    def __init__(self, path: Path, progress: Progress, resumed: bool) -> None:
+        self.file = path.open("a" if resumed else "w", encoding="utf-8")
+        self.progress = progress
+        self.losses: list[Tensor] = []
+        self.since = time.perf_counter()
+        self.steps = 0
+
+    def step(self, counters: Counters, loss: Tensor, options: TrainOptions) -> None:
+        self.losses.append(loss.detach())
+        self.steps += 1
+        elapsed = time.perf_counter() - self.since
+        if elapsed < LOG_EVERY and counters.step > 1:
+            return
+        mean = float(torch.stack(self.losses).mean())
+        if not math.isfinite(mean):
+            raise DenoiserError(
+                f"the loss became {mean} at step {counters.step}: the run diverged; start again from the last "
+                f"checkpoint with a lower learning rate, for example --resume --lr {options.lr / 3:.2g}"
+            )
+        rate = self.steps * options.batch / max(elapsed, 1e-9)
+        self._write(step=counters.step, seconds=round(counters.seconds, 1), loss=mean, crops_per_second=round(rate, 1))
+        self.progress.note(f"step {counters.step}  {counters.seconds:.0f} s  loss {mean:.5f}  {rate:.0f} crops/s")
+        self.losses, self.steps, self.since = [], 0, time.perf_counter()
+
+    def validated(self, counters: Counters, psnr: dict[str, dict[str, float]]) -> None:
+        self._write(step=counters.step, seconds=round(counters.seconds, 1), psnr=psnr)
+        text = "; ".join(f"{protocol} " + "/".join(f"{v:.2f}" for v in row.values()) for protocol, row in psnr.items())
+        self.progress.note(f"step {counters.step}  validation PSNR: {text}")
+        self.since = time.perf_counter()
+        self.losses, self.steps = [], 0
+
+    def _write(self, **values: object) -> None:
+        self.file.write(json.dumps(values) + "\n")
+        self.file.flush()
