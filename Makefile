@@ -1,0 +1,53 @@
+# Two commands on a bare machine with Python 3.11 or newer:
+#   make demo    denoise examples/noisy with the bundled model and say where to look
+#   make test    the whole check: linter, types, layers, tests
+# A Python of your choice: make demo PYTHON=/path/to/python3.12
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+READY := .venv/ready
+BENCH := .venv/ready-bench
+
+.PHONY: help demo test bench-speed bench-quality dist clean
+
+help:
+	@echo 'make demo            denoise examples/noisy into demo-out'
+	@echo 'make test            linter, types, layers and tests'
+	@echo 'make bench-speed     measure speed against other denoisers'
+	@echo 'make bench-quality   measure quality against other denoisers'
+	@echo 'make dist            build the sdist, and the wheel from it'
+	@echo 'make clean           remove the environment and everything built'
+
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo 'Python 3.11 or newer is needed; name one: make demo PYTHON=/path/to/python3.12'; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(BENCH): $(READY)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[bench]'
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/denoiser run examples/noisy demo-out --model unet --exists overwrite
+	$(BIN)/python examples/before_after.py examples/noisy demo-out demo-out/before-after.png
+
+test: $(READY)
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+bench-speed: $(BENCH)
+	$(BIN)/python examples/bench_speed.py
+
+bench-quality: $(BENCH)
+	$(BIN)/python examples/bench_quality.py
+
+dist: $(READY)
+	$(BIN)/python -m build
+
+clean:
+	rm -rf .venv demo-out dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
