@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from denoiser.noise.kinds import KINDS, Gaussian, Noise, NumpyRandom, PoissonGaussian, Random, Range
+from denoiser.noise.protocol import PROTOCOLS, noisy_version
 from denoiser.noise.spec import Mixture, parse, parse_mixture
 
 __all__ = [
     "KINDS",
+    "PROTOCOLS",
     "Gaussian",
     "Mixture",
     "Noise",
@@ -14,6 +16,7 @@ __all__ = [
     "PoissonGaussian",
     "Random",
     "Range",
+    "noisy_version",
     "parse",
     "parse_mixture",
 ]

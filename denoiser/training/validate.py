@@ -12,19 +12,9 @@ from numpy.typing import NDArray
 
 from denoiser.metrics import psnr
 from denoiser.models import Network
+from denoiser.noise import PROTOCOLS, noisy_version
 
 SIGMAS = (15, 25, 50)
-PROTOCOLS = ("literature", "file")
-"""``literature``: noise neither clipped nor rounded; ``file``: the noisy picture clipped and rounded to 8 bit."""
-
-
-def noisy_version(clean: NDArray[np.uint8], sigma: float, protocol: str, index: int) -> NDArray[np.float32]:
-    """A clean 8-bit picture (H, W, C) with white Gaussian noise, in units of 255; the same every time."""
-    generator = np.random.default_rng([int(sigma), index])
-    noisy = clean + generator.standard_normal(clean.shape) * sigma
-    if protocol == "file":
-        noisy = np.rint(np.clip(noisy, 0, 255))
-    return np.divide(noisy, 255, dtype=np.float64).astype(np.float32)
 
 
 @torch.inference_mode()
@@ -41,8 +31,9 @@ def validate(
             for sigma in SIGMAS:
                 values = []
                 for index, clean in enumerate(pictures):
-                    x = torch.from_numpy(noisy_version(clean, sigma, protocol, index)).to(device)
-                    x = x.permute(2, 0, 1)[None]  # (1, 3, H, W)
+                    noisy = noisy_version(clean, sigma, protocol, index)
+                    x = torch.from_numpy(noisy).to(device)
+                    x = (x / 255 if protocol == "file" else x).permute(2, 0, 1)[None]  # (1, 3, H, W)
                     height, width = x.shape[2:]
                     padding = (0, -width % multiple, 0, -height % multiple)
                     residual = module(F.pad(x, padding, mode="replicate"), white)[:, :, :height, :width]
