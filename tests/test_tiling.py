@@ -99,7 +99,7 @@ def test_impossible_cuts_are_refused(arguments: tuple[int, ...]) -> None:
 
 
 @relaxed
-@given(st.integers(1, 3000), st.integers(1, 3000), halos, multiples, st.integers(1, 10**6))
+@given(st.integers(1, 3000), st.integers(1, 3000), halos, multiples, st.integers(20_000, 10**6))
 def test_chosen_tile_fits_and_can_be_planned(
     height: int, width: int, halo: int, multiple: int, max_pixels: int
 ) -> None:
