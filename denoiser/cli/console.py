@@ -1,0 +1,231 @@
+"""Talking to people: progress, notes and the log file. All of it goes to stderr; stdout is for data."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+import typer
+
+from denoiser.errors import DenoiserError, OutputError
+
+LEVELS = {"debug": 0, "info": 1, "summary": 2, "warning": 2, "error": 3}
+"""``summary``: the one line at the end, shown wherever warnings are."""
+
+SECONDS_BETWEEN_LINES = 30.0
+"""How often a run that nobody watches says where it is, so that a cron mail stays short."""
+
+PROBLEMS_SHOWN = 50
+"""A run that nobody watches tells this many warnings and errors; the log file and ``--json`` have them all."""
+
+
+class Meter(Protocol):
+    """Shows how far the work is, and prints lines without breaking what it shows."""
+
+    def start(self, files: int, megapixels: float, what: str) -> None: ...
+
+    def advance(self, files: int, megapixels: float) -> None: ...
+
+    def line(self, text: str, level: str) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+class Lines:
+    """A Meter for logs and mails: a line at the start, then one every 30 s at most."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.what = ""
+        self.files = self.total_files = 0
+        self.megapixels = self.total_megapixels = 0.0
+        self.began = self.told = 0.0
+
+    def start(self, files: int, megapixels: float, what: str) -> None:
+        self.what, self.total_files, self.total_megapixels = what, files, megapixels
+        self.files, self.megapixels = 0, 0.0
+        self.began = self.told = time.monotonic()
+        size = f", {megapixels:,.1f} MP" if megapixels else ""
+        self._tell(f"{what}: {count(files, 'file')}{size}")
+
+    def advance(self, files: int, megapixels: float) -> None:
+        self.files += files
+        self.megapixels += megapixels
+        now = time.monotonic()
+        if now - self.told >= SECONDS_BETWEEN_LINES:
+            self.told = now
+            self._tell(self._where(now - self.began))
+
+    def line(self, text: str, level: str) -> None:
+        typer.echo(text, err=True)
+
+    def finish(self) -> None:
+        """The summary line comes from the command, which has the report."""
+
+    def _tell(self, text: str) -> None:
+        if not self.quiet:
+            typer.echo(text, err=True)
+
+    def _where(self, seconds: float) -> str:
+        text = f"{self.what}: {self.files:,} of {count(self.total_files, 'file')}"
+        done, total = self.megapixels, self.total_megapixels
+        if not total:
+            done, total = float(self.files), float(self.total_files)
+        text += f", {self.files / seconds:.1f} images/s, {self.megapixels / seconds:.2f} MP/s"
+        return f"{text}, {duration(seconds * (total - done) / done)} left" if 0 < done < total else text
+
+
+class Talk:
+    """The :class:`denoiser.progress.Progress` of the command line.
+
+    Parameters
+    ----------
+    meter : Meter
+        A bar or plain lines.
+    least : str
+        Level below which notes are not shown.
+    log : file, optional
+        Gets every note from ``info`` up (from ``debug`` when ``least`` is), with its time.
+    limit : int, optional
+        So many warnings and errors are shown; the rest is only counted.
+    """
+
+    def __init__(self, meter: Meter, least: str = "info", log: TextIO | None = None, limit: int | None = None) -> None:
+        self.meter = meter
+        self.least = least
+        self.log = log
+        self.limit = limit
+        self.problems = 0
+        self.lock = threading.RLock()
+
+    def start(self, files: int, megapixels: float, what: str) -> None:
+        with self.lock:
+            self._write("info", f"{what}: {count(files, 'file')}, {megapixels:,.1f} MP")
+            self.meter.start(files, megapixels, what)
+
+    def advance(self, files: int = 0, megapixels: float = 0.0) -> None:
+        with self.lock:
+            self.meter.advance(files, megapixels)
+
+    def note(self, message: str, level: str = "info") -> None:
+        with self.lock:
+            self._write(level, message)
+            if LEVELS[level] < LEVELS[self.least]:
+                return
+            if level in ("warning", "error"):
+                self.problems += 1
+                if self.limit is not None and self.problems > self.limit:
+                    return
+            self.meter.line(f"{level}: {message}" if level in ("warning", "error") else message, level)
+
+    def finish(self) -> None:
+        with self.lock:
+            self.meter.finish()
+            if self.limit is not None and self.problems > self.limit:
+                self.meter.line(f"warning: {self.problems - self.limit:,} more warnings and errors", "warning")
+
+    def _write(self, level: str, message: str) -> None:
+        if self.log is not None and (level != "debug" or self.least == "debug"):
+            now = datetime.now().astimezone().isoformat(timespec="seconds")
+            self.log.write(f"{now} {level.upper():7} {message}\n")
+            self.log.flush()
+
+
+class _LibraryNotes(logging.Handler):
+    """Hands what libraries log (a damaged TIFF tag, a torch warning) to the Talk instead of raw stderr."""
+
+    def __init__(self, talk: Talk) -> None:
+        super().__init__()
+        self.talk = talk
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = "debug"
+        if record.name.partition(".")[0] == "denoiser":
+            level = {"CRITICAL": "error"}.get(record.levelname, record.levelname).lower()
+        self.talk.note(f"{record.name}: {record.getMessage()}", level if level in LEVELS else "info")
+
+
+@contextmanager
+def talking(
+    quiet: bool = False,
+    verbose: bool = False,
+    log_file: Path | None = None,
+    progress: bool = True,
+    debug: bool = False,
+) -> Iterator[Talk]:
+    """Open the conversation with the user for the length of one command.
+
+    Errors pass through, into the log file as well; with ``debug`` their traceback is shown first.
+
+    Raises
+    ------
+    OutputError
+        If the log file cannot be written.
+    """
+    watched = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    least = "error" if quiet else "debug" if verbose else "info" if watched else "warning"
+    meter: Meter = Lines(quiet)
+    if watched and progress and not quiet:
+        from denoiser.cli.bar import Bar
+
+        meter = Bar()
+    log = _open_log(log_file)
+    talk = Talk(meter, least, log, None if verbose or watched else PROBLEMS_SHOWN)
+    handler = _LibraryNotes(talk)
+    root = logging.getLogger()
+    root.addHandler(handler)
+    logging.captureWarnings(True)
+    try:
+        yield talk
+    except Exception as error:
+        if debug:
+            typer.echo(traceback.format_exc(), err=True, nl=False)
+        talk._write("error", str(error) if isinstance(error, DenoiserError) else repr(error))
+        raise
+    finally:
+        talk.meter.finish()
+        logging.captureWarnings(False)
+        root.removeHandler(handler)
+        if log is not None:
+            log.close()
+
+
+def _open_log(path: Path | None) -> TextIO | None:
+    if path is None:
+        return None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{path}: the log file cannot be written ({error.strerror})") from error
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on stdout."""
+    import json
+
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def count(number: int, noun: str) -> str:
+    """``1 file``, ``2,000 files``."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def duration(seconds: float) -> str:
+    """``3.2 s``, ``4 min 5 s``, ``2 h 10 min``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,130 @@
+"""The command ``denoiser``: the table of its commands, and the one place where an error becomes an exit code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from denoiser.cli import config, models, run
+from denoiser.cli import options as o
+from denoiser.errors import DenoiserError, ExitCode
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "run": run.run,
+}
+
+EXAMPLES: dict[str, str] = {
+    "run": run.EXAMPLES,
+}
+
+GROUPS: dict[str, typer.Typer] = {
+    "models": models.app,
+}
+
+HELP = """Denoise pictures: a folder tree of noisy images in, the same tree clean out, nothing lost on the way.
+
+Everything works offline; the weights are in the package.
+"""
+
+EPILOG = """Every option can also be set in denoiser.toml, in a table per command such as [run], and as the
+environment variable DENOISER_<OPTION>. The command line beats the environment, which beats the file.
+
+\b
+Exit codes:
+  0    everything asked for is done
+  1    some inputs failed, all others are written
+  2    usage: unknown option, bad value, an output would overwrite an input
+  3    nothing to do: no readable image found
+  4    model, weights or device not available
+  5    output cannot be written
+  6    stopped at a limit with work left
+  7    another run holds the lock on the output directory
+  130  interrupted (143: terminated); finished files stay, the next run goes on
+"""
+
+
+def build_app() -> typer.Typer:
+    """The Typer application with all commands of the tables above."""
+    app = typer.Typer(
+        name="denoiser",
+        help=HELP,
+        epilog=EPILOG,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={key: o.SETTINGS[key] for key in ("help_option_names", "max_content_width")},
+    )
+    app.callback()(_program)
+    for name, command in COMMANDS.items():
+        app.command(name, context_settings=o.SETTINGS, epilog=EXAMPLES.get(name))(command)
+    for name, group in GROUPS.items():
+        app.add_typer(group, name=name)
+    return app
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from denoiser.cli.version import describe
+
+        typer.echo(describe())
+        raise typer.Exit
+
+
+def _program(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show versions and devices, then exit."),
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code of the process.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Without the program's name; by default those of the process.
+    """
+    # Read by torch when it is imported: huge pages for large buffers save a page fault per 4 kB of activations.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    try:
+        code = build_app()(args=arguments, prog_name="denoiser", standalone_mode=False)
+    except typer.TyperException as error:
+        return _usage(error)
+    except DenoiserError as error:
+        _say(str(error))
+        return error.exit_code
+    except typer.Abort:
+        return ExitCode.INTERRUPTED
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except Exception as error:  # a defect of the program: no traceback unless it was asked for
+        _say(f"unexpected {type(error).__name__}: {error}; add --debug to see where, and please report it")
+        return ExitCode.SOME_FAILED
+    return int(code or 0)
+
+
+def _usage(error: Any) -> int:
+    """Show a usage error as Typer does, and where a wrong value comes from when it was not typed."""
+    context: Any = getattr(error, "ctx", None)
+    parameter: Any = getattr(error, "param", None)
+    source = context.get_parameter_source(parameter.name) if context and parameter else None
+    if source is not None and source.name == "DEFAULT_MAP":
+        _say(f"{context.params.get('config') or config.FILE}: {error.format_message()}")
+    elif source is not None and source.name == "ENVIRONMENT":
+        _say(f"environment variable DENOISER_{parameter.name.upper()}: {error.format_message()}")
+    elif context is not None and not error.format_message().startswith("Usage:"):
+        typer.echo(f"{context.get_usage()}\nTry '{context.command_path} --help' for help.\n", err=True)
+        _say(error.format_message())
+    else:
+        typer.echo(error.format_message(), err=True)
+    return ExitCode.USAGE
+
+
+def _say(message: str) -> None:
+    typer.echo(f"error: {message}", err=True)

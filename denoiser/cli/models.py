@@ -1,0 +1,73 @@
+"""``denoiser models``: which networks are there, what they are for, and whether their files are whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from denoiser.cli import console
+from denoiser.cli import options as o
+from denoiser.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from denoiser.weights import Card
+
+app = typer.Typer(help="List the models, show one, check their files.", no_args_is_help=True)
+
+
+@app.command("list", context_settings=o.SETTINGS)
+def list_models(json: o.Json = False) -> None:
+    """List the bundled models: purpose, noise, size, measured quality, licence, data."""
+    from denoiser import weights
+
+    rows = [_row(name, path, weights.read_card(path)) for name, path in weights.bundled().items()]
+    if not rows:
+        raise UnavailableError("no bundled weights were found; install the package again")
+    if json:
+        console.print_json({"schema": "denoiser.models/1", "models": rows})
+        return
+    from denoiser.cli import tables
+
+    tables.show_models(rows)
+
+
+@app.command("show", context_settings=o.SETTINGS)
+def show_model(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A bundled model or a .safetensors file.")],
+    json: o.Json = False,
+) -> None:
+    """Show everything that a model's card says."""
+    from denoiser import weights
+
+    path = weights.resolve(name)
+    row = _row(name, path, weights.read_card(path))
+    if json:
+        console.print_json({"schema": "denoiser.model/1", **row})
+        return
+    from denoiser.cli import tables
+
+    tables.show_model(row)
+
+
+@app.command("verify", context_settings=o.SETTINGS)
+def verify_models(json: o.Json = False) -> None:
+    """Check the SHA-256 of every bundled weights file. Exit code 4 when one is damaged."""
+    from denoiser import weights
+
+    problems = weights.verify()
+    names = list(weights.bundled())
+    if json:
+        console.print_json({"schema": "denoiser.verify/1", "models": names, "problems": problems})
+    elif not problems:
+        typer.echo(f"{console.count(len(names), 'weights file')} whole: {', '.join(names)}")
+    if problems:
+        raise UnavailableError("; ".join(problems))
+
+
+def _row(name: str, path: Path, card: Card) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {**asdict(card), "name": name, "file": str(path), "bytes": path.stat().st_size}

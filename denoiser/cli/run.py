@@ -1,0 +1,79 @@
+"""``denoiser run``: the main job."""
+
+from __future__ import annotations
+
+import typer
+
+from denoiser.cli import console
+from denoiser.cli import options as o
+from denoiser.errors import UsageError
+
+EXAMPLES = """Examples:
+
+\b
+  denoiser run photos/ clean/
+  denoiser run scan.tif scan_clean.tif --strength 0.7
+  denoiser run photos/ clean/ --dry-run
+  denoiser run /data/incoming /data/clean --min-age 1m --max-runtime 2h --log-file nightly.log
+  cat a.jpg | denoiser run - - > b.jpg
+"""
+
+
+def run(
+    ctx: typer.Context,
+    inputs: o.Inputs,
+    output: o.Output,
+    model: o.Model = "unet",
+    strength: o.Strength = 1.0,
+    device: o.Device = "auto",
+    precision: o.Precision = "auto",
+    tile: o.Tile = "auto",
+    halo: o.Halo = "auto",
+    batch: o.Batch = "auto",
+    max_memory: o.MaxMemory = "auto",
+    jobs: o.Jobs = "auto",
+    recursive: o.Recursive = True,
+    include: o.Include = [],  # noqa: B006 - Typer reads the default and never hands out the list itself
+    exclude: o.Exclude = [],  # noqa: B006
+    exists: o.Exists = "skip",
+    format: o.Format = "keep",
+    suffix: o.Suffix = "",
+    quality: o.Quality = None,
+    save_residual: o.SaveResidual = None,
+    white: o.White = None,
+    black: o.Black = None,
+    strict: o.Strict = False,
+    dry_run: o.DryRun = False,
+    max_runtime: o.MaxRuntime = None,
+    max_files: o.MaxFiles = None,
+    min_age: o.MinAge = "0",
+    no_lock: o.NoLock = False,
+    shard: o.Shard = None,
+    json: o.Json = False,
+    events: o.Events = None,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+    log_file: o.LogFile = None,
+    no_progress: o.NoProgress = False,
+    debug: o.Debug = False,
+    config: o.Config = None,
+) -> None:
+    """Denoise INPUT into OUT. The tree is mirrored; formats, bit depths and metadata are kept.
+
+    What is done already is skipped, so the same command can be run every night.
+    """
+    from denoiser import batch as core
+    from denoiser.cli import signals, streams, summary
+
+    options = core.RunOptions(**o.chosen(ctx, core.RunOptions), lock=not no_lock)
+    if json and output == streams.STREAM:
+        raise UsageError("--json and the image would both go to stdout; write the image to a file, or use --events")
+    stop = core.Stop()
+    with (
+        console.talking(quiet, verbose, log_file, not no_progress, debug) as talk,
+        streams.as_files(inputs, output) as (paths, target),
+        signals.stopping(stop),
+    ):
+        report = core.run(paths, target, options, progress=talk, stop=stop)
+        summary.show(report, talk, json)
+    raise typer.Exit(report.exit_code)

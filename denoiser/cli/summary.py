@@ -1,0 +1,45 @@
+"""What a run tells when it is over: one line for people, a document or a plan on stdout."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from denoiser.cli import console
+from denoiser.errors import ExitCode
+
+if TYPE_CHECKING:
+    from denoiser.batch import Report
+
+
+def show(report: Report, talk: console.Talk, json: bool) -> None:
+    """Render a report: on stdout the JSON document or a dry run's plan, on stderr the summary line."""
+    talk.finish()
+    if json:
+        console.print_json(report.to_json())
+    elif report.options["dry_run"] and report.files:
+        from denoiser.cli import tables
+
+        tables.show_plan(report)
+    talk.note(line(report), "error" if report.exit_code is ExitCode.NOTHING_TO_DO else "summary")
+
+
+def line(report: Report) -> str:
+    """One sentence, for example ``240 denoised, 12 skipped, 1 failed: 812.0 MP in 4 min 5 s, 3.31 MP/s on cpu``."""
+    if not report.files:
+        return report.message
+    totals = report.totals()
+    words = {"planned": "to do", "done": "denoised", "copied": "copied", "skipped": "skipped", "failed": "failed"}
+    counts = [f"{totals[key]:,} {word}" for key, word in words.items() if totals[key]]
+    counts += [f"{totals['left']:,} left for the next run"] if totals["left"] else []
+    text = ", ".join(counts)
+    if report.estimate is not None:
+        text += f": {report.megapixels:,.1f} MP, about {console.duration(report.estimate)}"
+    elif totals["done"]:
+        text += f": {report.megapixels:,.1f} MP in {console.duration(report.seconds)}"
+        text += f", {totals['megapixels_per_second']:.2f} MP/s{_engine(report)}"
+    return f"{text}; {report.message}" if report.message else text
+
+
+def _engine(report: Report) -> str:
+    device, precision = report.engine.get("device"), report.engine.get("precision")
+    return f" on {device}, {precision}" if device and precision else ""

@@ -1,0 +1,78 @@
+"""Tables for people, drawn with Rich on stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from denoiser.batch import Report
+
+
+def show_models(rows: Sequence[Mapping[str, Any]]) -> None:
+    """One row per model; related facts share a cell, so that the table fits 80 columns."""
+    table = Table(show_lines=True)
+    for heading in ("model", "what it is", "cost", "PSNR"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        about = [row["purpose"], f"noise: {row['noise']}", f"data: {row['data']}", f"licence: {row['licence']}"]
+        table.add_row(
+            Text(row["name"], style="bold"), Text("\n".join(about)), Text(_cost(row)), Text(_psnr(row["psnr"]))
+        )
+    Console().print(table)
+
+
+def show_model(row: Mapping[str, Any]) -> None:
+    """All fields of a card, one per line."""
+    table = Table.grid(padding=(0, 2))
+    for key, value in row.items():
+        if value not in ("", {}, None):
+            table.add_row(Text(key, style="bold"), Text(_psnr(value) if key == "psnr" else _words(value)))
+    Console().print(table)
+
+
+def show_plan(report: Report) -> None:
+    """One row per file of a dry run: what would become of it, and what its new format would lose."""
+    table = Table()
+    table.add_column("action")
+    table.add_column("input", overflow="fold")
+    table.add_column("output", overflow="fold")
+    table.add_column("MP", justify="right")
+    table.add_column("notes", overflow="fold")
+    for result in report.files:
+        lost = [f"loses {', '.join(result.losses)}"] if result.losses else []
+        notes = "; ".join([*filter(None, [result.reason]), *lost, *result.warnings])
+        size = f"{result.megapixels:,.2f}" if result.megapixels else ""
+        target = str(result.target or "")
+        table.add_row(str(result.status), Text(str(result.source)), Text(target), size, Text(notes))
+    Console().print(table)
+
+
+def _cost(row: Mapping[str, Any]) -> str:
+    return "\n".join(
+        (
+            f"{row['parameters'] / 1e6:.2f} M parameters",
+            f"{row['macs_per_pixel'] / 1e3:.1f} kMAC/px",
+            f"receptive field ±{row['receptive_field']} px",
+            f"{row['bytes'] / 1e6:.1f} MB",
+        )
+    )
+
+
+def _psnr(psnr: Mapping[str, Mapping[str, float]]) -> str:
+    """Mean PSNR in dB by protocol and noise level; a dash where nothing was measured."""
+    lines = []
+    for protocol, levels in psnr.items():
+        lines.append(f"{protocol}:")
+        lines.extend(f"  {level}: {value:.2f} dB" for level, value in levels.items())
+    return "\n".join(lines) or "-"
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    return f"{value:,}" if isinstance(value, int) else str(value)
