@@ -130,8 +130,10 @@ class Talk:
     def finish(self) -> None:
         with self.lock:
             self.meter.finish()
-            if self.limit is not None and self.problems > self.limit:
-                self.meter.line(f"warning: {self.problems - self.limit:,} more warnings and errors", "warning")
+            untold = self.problems - self.limit if self.limit is not None else 0
+            if untold > 0:
+                text = f"warning: {untold:,} more warnings and errors; --log-file and --json have them all"
+                self.meter.line(text, "warning")
 
     def _write(self, level: str, message: str) -> None:
         if self.log is not None and (level != "debug" or self.least == "debug"):

@@ -23,7 +23,7 @@ def list_models(json: o.Json = False) -> None:
     """List the bundled models: purpose, noise, size, measured quality, licence, data."""
     from denoiser import weights
 
-    rows = [_row(name, path, weights.read_card(path)) for name, path in weights.bundled().items()]
+    rows = [_row(path, weights.read_card(path)) for path in weights.bundled().values()]
     if not rows:
         raise UnavailableError("no bundled weights were found; install the package again")
     if json:
@@ -43,7 +43,7 @@ def show_model(
     from denoiser import weights
 
     path = weights.resolve(name)
-    row = _row(name, path, weights.read_card(path))
+    row = _row(path, weights.read_card(path))
     if json:
         console.print_json({"schema": "denoiser.model/1", **row})
         return
@@ -67,7 +67,7 @@ def verify_models(json: o.Json = False) -> None:
         raise UnavailableError("; ".join(problems))
 
 
-def _row(name: str, path: Path, card: Card) -> dict[str, Any]:
+def _row(path: Path, card: Card) -> dict[str, Any]:
     from dataclasses import asdict
 
-    return {**asdict(card), "name": name, "file": str(path), "bytes": path.stat().st_size}
+    return {**asdict(card), "name": path.stem, "file": str(path), "bytes": path.stat().st_size}

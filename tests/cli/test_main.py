@@ -1,0 +1,177 @@
+"""The door: help and usage are quick, errors are sentences, exit codes are those of the contract."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from denoiser import errors
+from denoiser.cli.main import COMMANDS, GROUPS, build_app, main
+from denoiser.errors import ExitCode
+from tests.cli.helpers import REPOSITORY, Invoke, Recorder
+
+HEAVY = ("torch", "numpy", "PIL", "tifffile", "imagecodecs", "skimage", "scipy")
+
+LOOK = """
+import sys
+from denoiser.cli.main import main
+code = main(sys.argv[1:])
+print("loaded:", *[name for name in {heavy} if name in sys.modules])
+sys.exit(code)
+"""
+
+
+def loaded_by(*arguments: str) -> tuple[int, str]:
+    """Exit code of a command in a fresh process, and the heavy modules that it imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOOK.format(heavy=HEAVY), *arguments],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout.rpartition("loaded:")[2].strip()
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("run", "--help"), ("models", "--help"), ("models", "list", "-h")])
+def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
+    assert loaded_by(*arguments) == (ExitCode.OK, "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("runn",),
+        ("run",),
+        ("run", "in", "out", "--unknown"),
+        ("run", "in", "out", "--strength", "strong"),
+        ("run", "in", "out", "--max-memory", "lots"),
+    ],
+)
+def test_usage_errors_import_nothing_heavy(arguments: tuple[str, ...]) -> None:
+    assert loaded_by(*arguments) == (ExitCode.USAGE, "")
+
+
+@pytest.mark.parametrize("option", [("--strength", "2"), ("--exists", "maybe"), ("--quality", "0"), ("--tile", "big")])
+def test_values_out_of_range_do_not_import_torch(option: tuple[str, str]) -> None:
+    code, heavy = loaded_by("run", "in", "out", *option)
+    assert code == ExitCode.USAGE
+    assert "torch" not in heavy.split()
+
+
+def test_help_is_quick(invoke: Invoke) -> None:
+    """0.3 s on an idle core; here with room for a busy machine. What is imported is checked above."""
+    seconds = []
+    for _ in range(5):
+        began = time.perf_counter()
+        assert invoke("run", "--help").returncode == ExitCode.OK
+        seconds.append(time.perf_counter() - began)
+    assert statistics.median(seconds) < 0.9
+
+
+def test_help_explains_every_command_and_option() -> None:
+    result = CliRunner().invoke(build_app(), ["--help"])
+    assert result.exit_code == 0
+    assert set(COMMANDS) | set(GROUPS) <= set(result.stdout.split())
+    for name in COMMANDS:
+        text = CliRunner().invoke(build_app(), [name, "--help"]).stdout
+        options = re.findall(r"^  (?:-\w, )?(--[\w-]+)[^\n]*(?:\n {10,}[^\n]+)*", text, re.M)
+        assert len(options) > 5
+        for option in options:
+            at = text.index(f"{option} ")
+            assert len(text[at : at + 200].split("  ", 1)[1].strip()) > 10, f"{name} {option} has no help"
+
+
+def test_readme_documents_every_command_and_option() -> None:
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    for name in [*COMMANDS, *GROUPS]:
+        assert f"`denoiser {name}" in readme, name
+    text = CliRunner().invoke(build_app(), ["run", "--help"]).stdout
+    for option in re.findall(r"^  (?:-\w, )?(--[\w-]+)", text, re.M):
+        assert option in readme or option == "--help", option
+
+
+def test_readme_has_the_exit_codes() -> None:
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    table = readme[readme.index("### Exit codes") :]
+    for code in set(ExitCode) - {ExitCode.GATE}:
+        assert re.search(rf"^\|[^|]*\b{code.value}\b", table, re.M), code
+
+
+def test_version_names_what_it_stands_on(invoke: Invoke) -> None:
+    done = invoke("--version")
+    assert done.returncode == ExitCode.OK
+    for word in ("denoiser 0.", "torch ", "Pillow ", "tifffile ", "devices: cpu"):
+        assert word in done.stdout.decode()
+
+
+def test_without_arguments_help_goes_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == ExitCode.USAGE
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "Usage: denoiser" in err
+    assert "error" not in err.partition("Exit codes")[0]
+
+
+def test_usage_errors_say_what_is_wrong_and_where_to_look(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "in", "out", "--strenght", "1"]) == ExitCode.USAGE
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "--strength" in err
+    assert "denoiser run --help" in err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_script(invoke: Invoke, shell: str) -> None:
+    done = invoke("--show-completion", shell, env={"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"})
+    assert done.returncode == ExitCode.OK, done.stderr
+    assert b"_DENOISER_COMPLETE" in done.stdout
+
+
+def test_completion_offers_words(invoke: Invoke) -> None:
+    env = {"_DENOISER_COMPLETE": "complete_bash", "COMP_WORDS": "denoiser run --exists ", "COMP_CWORD": "3"}
+    assert invoke(env=env).stdout.decode().split() == ["skip", "overwrite", "rename", "error"]
+
+
+ERRORS = [
+    errors.InputError,
+    errors.UsageError,
+    errors.NothingToDoError,
+    errors.UnavailableError,
+    errors.OutputError,
+    errors.LockedError,
+]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_errors_become_a_sentence_and_their_code(
+    recorder: Recorder, capfd: pytest.CaptureFixture[str], error: type[errors.DenoiserError]
+) -> None:
+    recorder.raises = error("a.png: is a picture of nothing")
+    assert main(["run", "in", "out"]) == error.exit_code
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", "error: a.png: is a picture of nothing\n")
+
+
+def test_a_defect_shows_no_traceback_unless_asked(recorder: Recorder, capfd: pytest.CaptureFixture[str]) -> None:
+    recorder.raises = ZeroDivisionError("division by zero")
+    assert main(["run", "in", "out"]) == ExitCode.SOME_FAILED
+    err = capfd.readouterr().err
+    assert "Traceback" not in err
+    assert "ZeroDivisionError" in err
+    assert "--debug" in err
+    assert main(["run", "in", "out", "--debug"]) == ExitCode.SOME_FAILED
+    assert "Traceback" in capfd.readouterr().err
+
+
+def test_ctrl_c_before_the_work_begins(recorder: Recorder) -> None:
+    recorder.raises = KeyboardInterrupt()
+    assert main(["run", "in", "out"]) == ExitCode.INTERRUPTED

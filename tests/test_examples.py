@@ -1,0 +1,124 @@
+"""The examples of the README do what they say, with the bundled model."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+EXAMPLES = REPOSITORY / "examples"
+NOISY = EXAMPLES / "noisy"
+
+posix = pytest.mark.skipif(os.name == "nt", reason="the scripts are for bash")
+
+
+def call(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command with ``denoiser`` on the PATH, as if the package were installed."""
+    shim = cwd / "bin" / "denoiser"
+    if not shim.exists():
+        shim.parent.mkdir(parents=True)
+        shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m denoiser "$@"\n')
+        shim.chmod(0o755)
+    env = {**os.environ, "PATH": f"{shim.parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run(
+        list(map(str, command)), cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def names(folder: Path) -> set[str]:
+    """Pictures below a folder."""
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return {path.as_posix() for path in found if not path.parts[0].startswith(".")}
+
+
+def test_the_noisy_pictures_are_those_of_their_script(tmp_path: Path) -> None:
+    done = call(sys.executable, EXAMPLES / "make_noisy.py", tmp_path / "noisy", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert names(tmp_path / "noisy") == names(NOISY)
+    for name in names(NOISY):
+        if name.endswith(".png"):  # JPEG and deflate bytes depend on the version of a library
+            np.testing.assert_array_equal(Image.open(tmp_path / "noisy" / name), Image.open(NOISY / name))
+    assert sum(path.stat().st_size for path in NOISY.rglob("*") if path.is_file()) < 1_500_000
+
+
+def test_the_demo(tmp_path: Path) -> None:
+    out = tmp_path / "demo-out"
+    done = call("denoiser", "run", NOISY, out, "--model", "unet", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert names(out) == names(NOISY)
+    for name in names(NOISY):
+        if not name.endswith(".tif"):
+            before, after = (np.asarray(Image.open(folder / name), float) for folder in (NOISY, out))
+            assert after.shape == before.shape
+            roughness = [np.abs(np.diff(pixels, axis=0)).mean() for pixels in (before, after)]
+            assert roughness[1] < 0.6 * roughness[0], f"{name} is hardly cleaner"
+    assert Image.open(out / "evening" / "coffee.jpg").getexif()[0x0110] == "Night camera"
+    assert tifffile.imread(out / "rocket 16 bit.tif").dtype == np.uint16
+    done = call(sys.executable, EXAMPLES / "before_after.py", NOISY, out, out / "sheet.png", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "sheet.png" in done.stdout
+    assert Image.open(out / "sheet.png").width > 800
+
+
+@posix
+def test_nightly(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in coming", tmp_path / "clean"
+    folder.mkdir()
+    for name in ("cat.png", "camera gray.png"):
+        shutil.copy(NOISY / name, folder)
+        os.utime(folder / name, (1_700_000_000, 1_700_000_000))
+    shutil.copy(NOISY / "cat.png", folder / "still being copied.png")
+    night = ["bash", EXAMPLES / "nightly.sh", folder, out]
+    done = call(*night, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), "all is well: no mail"
+    assert names(out) == {"cat.png", "camera gray.png"}
+    log = (tmp_path / "clean.log").read_text(encoding="utf-8")
+    assert "2 denoised" in log
+    assert call(*night, cwd=tmp_path).stdout == ""
+    broken = folder / "broken.png"
+    broken.write_bytes((NOISY / "cat.png").read_bytes()[:100])
+    os.utime(broken, (1_700_000_000, 1_700_000_000))
+    done = call(*night, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "some pictures could not be denoised" in done.stdout
+    assert "broken.png" in done.stdout
+
+
+@posix
+def test_photo_tree(tmp_path: Path) -> None:
+    folder, out = tmp_path / "2024", tmp_path / "2024 clean"
+    shutil.copytree(NOISY, folder)
+    shutil.copy(NOISY / "cat.png", folder / "cat_preview.png")
+    (folder / "rejected").mkdir()
+    shutil.copy(NOISY / "cat.png", folder / "rejected")
+    before = {name: hashlib.sha256((folder / name).read_bytes()).digest() for name in names(folder)}
+    done = call("bash", EXAMPLES / "photo_tree.sh", folder, out, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert names(out) == names(NOISY)
+    assert {Path(name).suffix for name in names(tmp_path / "2024 clean-web")} == {".jpg"}
+    assert before == {name: hashlib.sha256((folder / name).read_bytes()).digest() for name in names(folder)}
+    original, clean = (Image.open(root / "evening" / "coffee.jpg") for root in (folder, out))
+    assert clean.getexif().get_ifd(0x8769)[0x9003] == original.getexif().get_ifd(0x8769)[0x9003]
+    assert clean.info["dpi"] == original.info["dpi"]
+
+
+def test_stack16(tmp_path: Path) -> None:
+    done = call(sys.executable, EXAMPLES / "stack16.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    with tifffile.TiffFile(tmp_path / "stack_clean.tif") as clean:
+        assert len(clean.pages) == 5
+        assert clean.imagej_metadata is not None
+        after = clean.asarray()
+    before = tifffile.imread(tmp_path / "stack.tif")
+    assert after.dtype == np.uint16
+    assert after[:, :8, :8].std() < 0.7 * before[:, :8, :8].std()
+    assert abs(after.mean() / before.mean() - 1) < 0.02, "the brightness of the stack is kept"
