@@ -8,16 +8,18 @@ from typing import Annotated, Any
 
 import typer
 
-from denoiser.cli import config, models, run
+from denoiser.cli import config, models, run, train
 from denoiser.cli import options as o
 from denoiser.errors import DenoiserError, ExitCode
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": run.run,
+    "train": train.train,
 }
 
 EXAMPLES: dict[str, str] = {
     "run": run.EXAMPLES,
+    "train": train.EXAMPLES,
 }
 
 GROUPS: dict[str, typer.Typer] = {

@@ -79,9 +79,26 @@ def chosen(ctx: typer.Context, options: type[Any]) -> dict[str, Any]:
     return {field.name: ctx.params[field.name] for field in fields(options) if field.name in ctx.params}
 
 
-def option(*names: str, help: str, metavar: str | None = None, parser: Any = None, complete: Any = None) -> Any:
+def option(
+    *names: str,
+    help: str,
+    metavar: str | None = None,
+    parser: Any = None,
+    complete: Any = None,
+    min: float | None = None,
+    max: float | None = None,
+) -> Any:
     """A Typer option without the clutter: the environment variable's name follows a rule that is stated once."""
-    return typer.Option(*names, help=help, metavar=metavar, parser=parser, autocompletion=complete, show_envvar=False)
+    return typer.Option(
+        *names,
+        help=help,
+        metavar=metavar,
+        parser=parser,
+        autocompletion=complete,
+        min=min,
+        max=max,
+        show_envvar=False,
+    )
 
 
 def complete_model(incomplete: str) -> list[str]:
