@@ -1,0 +1,276 @@
+"""What was made, from which input, with which weights and options: the memory between runs.
+
+``OUT/.denoiser/manifest.jsonl`` holds one JSON line per output. A line is appended after the temporary
+file is synced and *before* it is renamed, with the temporary file's size and time, which renaming keeps.
+So after a kill at any moment every output of this program has a line that matches it; a line that
+matches nothing on disk says nothing. A later line does not disprove an earlier one: which of a target's
+lines speaks is decided by the file that is there.
+
+Each share of a sharded run appends to its own file; all are read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from denoiser.batch.names import STATE, shown
+from denoiser.errors import OutputError
+
+VERSION = 1
+SYNC_SECONDS = 5.0
+"""How long appended lines may wait for their fsync. After a power cut, outputs of that span may be taken for
+files that this program did not make: they are left alone with a warning, nothing is lost."""
+STALE_LINES = 1000
+"""The file is rewritten when it holds more than this many lines over twice its targets."""
+GRANULARITIES = (100, 1_000, 1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000)
+"""Steps in ns to which file systems cut times (NTFS, HFS+, SMB, exFAT, ext3, FAT)."""
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Size in bytes and time of change in ns of a file."""
+
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Stamp:
+        return cls(status.st_size, status.st_mtime_ns)
+
+    def matches(self, now: Stamp) -> bool:
+        """Whether ``now`` is this stamp, perhaps after a file system has cut its time."""
+        if self.size != now.size:
+            return False
+        return self.mtime_ns == now.mtime_ns or any(
+            self.mtime_ns - self.mtime_ns % g == now.mtime_ns for g in GRANULARITIES
+        )
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One output that was made.
+
+    Attributes
+    ----------
+    target : str
+        Path below the output directory, with slashes.
+    source : Stamp
+    content : str
+        BLAKE2b-128 of the input's bytes, in hex.
+    output : Stamp
+    key : str
+        :meth:`denoiser.batch.options.RunOptions.key`.
+    residual : Stamp or None
+        The residual that was written with it.
+    """
+
+    target: str
+    source: Stamp
+    content: str
+    output: Stamp
+    key: str
+    residual: Stamp | None = None
+
+    def line(self) -> bytes:
+        record = {
+            "v": VERSION,
+            "target": self.target,
+            "source": [self.source.size, self.source.mtime_ns],
+            "content": self.content,
+            "output": [self.output.size, self.output.mtime_ns],
+            "key": self.key,
+            "residual": [self.residual.size, self.residual.mtime_ns] if self.residual else None,
+        }
+        return json.dumps(record, separators=(",", ":")).encode() + b"\n"
+
+    @classmethod
+    def parse(cls, line: bytes) -> Entry | None:
+        """The entry of a line; None where it is torn, or from a later version."""
+        try:
+            record: dict[str, Any] = json.loads(line)
+            if record["v"] != VERSION:
+                return None
+            residual = record["residual"]
+            return cls(
+                target=record["target"],
+                source=Stamp(*record["source"]),
+                content=record["content"],
+                output=Stamp(*record["output"]),
+                key=record["key"],
+                residual=Stamp(*residual) if residual else None,
+            )
+        except (ValueError, KeyError, TypeError):
+            return None
+
+
+def content_hash(path: Path) -> str:
+    """BLAKE2b-128 of a file's bytes, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+class Manifest:
+    """All entries below one output directory, and the file that new ones go to.
+
+    Parameters
+    ----------
+    root : Path
+        The output directory.
+    share : str
+        Name of the share whose file is appended to, empty for a run over all files.
+    """
+
+    def __init__(self, root: Path, share: str = "") -> None:
+        self.root = root
+        self.folder = root / STATE
+        self.path = self.folder / (f"manifest-{share}.jsonl" if share else "manifest.jsonl")
+        self.entries: dict[str, list[Entry]] = {}
+        self._own: list[Entry] = []
+        self._own_lines = 0
+        self._seen: tuple[tuple[str, Stamp], ...] = ()
+        self._file: int | None = None
+        self._lock = threading.Lock()
+        self._synced = 0.0
+        self.load()
+
+    def load(self) -> None:
+        """Read all manifests of the directory again."""
+        self.entries, self._own, self._own_lines = {}, [], 0
+        self._seen = self._snapshot()
+        for name, _ in self._seen:
+            try:
+                lines = (self.folder / name).read_bytes().splitlines()
+            except OSError as error:
+                raise OutputError(f"{shown(self.folder / name)}: cannot be read ({error.strerror})") from error
+            entries = [entry for entry in map(Entry.parse, lines) if entry]
+            for entry in entries:
+                self.entries.setdefault(entry.target, []).append(entry)
+            if name == self.path.name:
+                self._own, self._own_lines = entries, len(lines)
+
+    def changed(self) -> bool:
+        """Whether another run has written since :meth:`load`."""
+        return self._snapshot() != self._seen
+
+    def _snapshot(self) -> tuple[tuple[str, Stamp], ...]:
+        try:
+            found = [(e.name, Stamp.of(e.stat())) for e in os.scandir(self.folder) if _is_manifest(e.name)]
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise OutputError(f"{shown(self.folder)}: cannot be read ({error.strerror})") from error
+        return tuple(sorted(found, key=lambda pair: (pair[1].mtime_ns, pair[0])))
+
+    def current(self, target: str, output: Stamp) -> tuple[Entry | None, bool]:
+        """The entry that speaks for the file that is there.
+
+        Returns
+        -------
+        entry : Entry or None
+            None: this program made no such file.
+        certain : bool
+            False where only the size agrees, because the output directory was copied without its
+            times, or the file was edited.
+        """
+        entries = self.entries.get(target, ())
+        for entry in reversed(entries):
+            if entry.output.matches(output):
+                return entry, True
+        for entry in reversed(entries):
+            if entry.output.size == output.size:
+                return entry, False
+        return None, False
+
+    def open(self, compact: bool = True) -> None:
+        """Get ready to append; rewrite the file first where most of it is stale.
+
+        Raises
+        ------
+        OutputError
+            If the directory cannot be written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if compact and self._own_lines > STALE_LINES + 2 * len({entry.target for entry in self._own}):
+                self._compact()
+            self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+            if _is_torn(self._file):
+                os.write(self._file, b"\n")
+        except OSError as error:
+            raise OutputError(f"{shown(self.path)}: cannot be written ({error.strerror})") from error
+
+    def append(self, entry: Entry) -> None:
+        """Add one line in one write. Called from any thread.
+
+        Raises
+        ------
+        OSError
+            If the line could not be written whole.
+        """
+        line = entry.line()
+        with self._lock:
+            if self._file is None:
+                raise RuntimeError("the manifest is not open")
+            if os.write(self._file, line) != len(line):
+                # A short write is how a full disk begins.
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+            if time.monotonic() - self._synced > SYNC_SECONDS:
+                os.fsync(self._file)
+                self._synced = time.monotonic()
+
+    def close(self) -> None:
+        """Sync and close."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                os.fsync(self._file)
+            os.close(self._file)
+            self._file = None
+
+    def _compact(self) -> None:
+        """Keep of each target the entry that matches the file that is there; in one atomic step."""
+        kept = _speaking(self.root, self._own)
+        fresh = self.path.with_name(self.path.name + ".new")
+        with fresh.open("wb") as stream:
+            stream.writelines(entry.line() for entry in kept)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(fresh, self.path)
+        self._own, self._own_lines = kept, len(kept)
+
+
+def _speaking(root: Path, entries: Iterable[Entry]) -> list[Entry]:
+    by_target: dict[str, list[Entry]] = {}
+    for entry in entries:
+        by_target.setdefault(entry.target, []).append(entry)
+    kept = []
+    for target, candidates in by_target.items():
+        try:
+            now = Stamp.of((root / target).stat())
+        except OSError:
+            continue
+        exact = [entry for entry in candidates if entry.output.matches(now)]
+        kept.extend(exact[-1:] or candidates[-1:])
+    return kept
+
+
+def _is_manifest(name: str) -> bool:
+    return name.startswith("manifest") and name.endswith(".jsonl")
+
+
+def _is_torn(file: int) -> bool:
+    """Whether the last line was cut off by a kill."""
+    end = os.lseek(file, 0, os.SEEK_END)
+    if end == 0:
+        return False
+    os.lseek(file, end - 1, os.SEEK_SET)
+    return os.read(file, 1) != b"\n"

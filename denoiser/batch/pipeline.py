@@ -1,0 +1,406 @@
+"""Read ahead -> compute -> check -> write behind. One failure stays one failure.
+
+Reader threads cut files into bands, in order and within a memory budget; the calling thread takes them
+to the network, file by file; writer threads pull the results into temporary files. Why it cannot hang:
+results come in the order of the pieces, so of all files with a writer only one is incomplete, the rest
+end by themselves; and the budget gives room to the file that the network waits for as soon as no writer
+can make room (see :class:`denoiser.batch.flow.Budget`).
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from denoiser.batch.flow import Budget, Cancelled, Lease, Stop
+from denoiser.batch.manifest import Stamp
+from denoiser.batch.names import reason as reason_of
+from denoiser.batch.options import RunOptions
+from denoiser.batch.plan import Action, Item
+from denoiser.batch.reading import BAND_SHARE, Band, Grid, Reader
+from denoiser.batch.report import FileResult, Status
+from denoiser.batch.writing import CheckError, Job, Writer
+from denoiser.errors import DenoiserError, InputError, OutputError, UnavailableError
+from denoiser.images import Source, losses, open_source
+from denoiser.images.pixels import groups
+from denoiser.progress import Progress
+
+if TYPE_CHECKING:
+    from denoiser.inference import Denoiser, Piece
+
+POLL_SECONDS = 0.2
+"""How long the calling thread waits before it looks again whether the run should end."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all passes of one run share.
+
+    Attributes
+    ----------
+    budget : int
+        Bytes for pictures in flight.
+    max_bytes : int
+        Decoded size above which a picture that cannot be streamed is refused.
+    deadline : float or None
+        ``time.monotonic()`` after which no file is begun.
+    record : callable
+        Takes the result of every file that is finished, failed or abandoned, from any thread.
+    """
+
+    options: RunOptions
+    writer: Writer
+    budget: int
+    max_bytes: int
+    progress: Progress
+    stop: Stop
+    record: Callable[[FileResult], None]
+    deadline: float | None = None
+
+
+class Pipeline:
+    """One pass over a list of files.
+
+    Parameters
+    ----------
+    shared : Shared
+    items : sequence of Item
+        In the order in which they are done.
+    denoiser : Denoiser or None
+        None where pixels only pass through (strength 0).
+    second_try : bool
+        Whether files that fail their check are kept for another pass, see ``again``, instead of failing.
+
+    Attributes
+    ----------
+    again : list of Item
+        Files whose result failed its check.
+    error : DenoiserError or None
+        What stopped the whole pass.
+    """
+
+    def __init__(
+        self, shared: Shared, items: Sequence[Item], denoiser: Denoiser | None, second_try: bool = False
+    ) -> None:
+        self.shared = shared
+        self.denoiser = denoiser
+        self.second_try = second_try
+        self.again: list[Item] = []
+        self.error: DenoiserError | None = None
+        self.budget = Budget(shared.budget)
+        self.jobs = [Job(item, turn) for turn, item in enumerate(items)]
+        self._reader = Reader(self._grid(), shared.options.white, shared.options.black, passes=denoiser is None)
+        self._unread = iter(self.jobs)
+        self._begun: list[Job] = []
+        self._writes: list[Future[None]] = []
+        self._crowd = 64
+        self._closing = False
+        self._lock = threading.Lock()
+        self._writers = ThreadPoolExecutor(shared.options.threads, thread_name_prefix="writer")
+
+    def _grid(self) -> Grid:
+        limit = self.shared.budget // BAND_SHARE
+        if self.denoiser is None:
+            return Grid(0, 1, limit)
+        return Grid(self.denoiser.context_rows, self.denoiser.row_multiple, limit)
+
+    def execute(self) -> None:
+        """Do the work. Returns when every file is finished, failed or left, and every thread has ended."""
+        readers = [
+            threading.Thread(target=self._read_all, name=f"reader-{number}", daemon=True)
+            for number in range(self.shared.options.threads)
+        ]
+        for thread in readers:
+            thread.start()
+        try:
+            self._compute()
+            while self._writes and not self._over():
+                wait(self._writes, timeout=POLL_SECONDS)
+                self._forget_finished()
+        finally:
+            self._abandon()
+            self._writers.shutdown()
+            for thread in readers:
+                thread.join()
+            for job in self.jobs:
+                self._settle(job)
+
+    # The calling thread: order, limits, network.
+
+    def _compute(self) -> None:
+        taken: deque[Piece] = deque()
+        pieces = self._pieces(taken)
+        if self.denoiser is None:
+            for _ in pieces:
+                raise AssertionError("without a network there are no pieces")
+            return
+        results = self._results(self.denoiser, pieces, taken)
+        for piece, values in results:
+            job, band = _origin(piece)
+            if self._over():
+                break
+            if job.error is not None:
+                band.release()
+                continue
+            band.results.append(values)
+            if sum(result.shape[-1] for result in band.results) == band.colours:
+                self._hand_over(job, band)
+        results.close()
+
+    def _results(
+        self, denoiser: Denoiser, pieces: Iterator[Piece], taken: deque[Piece]
+    ) -> Generator[tuple[Piece, NDArray[np.float32]], None, None]:
+        """Pieces and what the network made of them.
+
+        When the network fails, the pieces that it had taken are given to it one by one, so that the
+        failure finds its file, and the others go on.
+        """
+        crashes: list[Exception] = []
+        while True:
+            with self._boundary(crashes.append):
+                for piece, values in denoiser.stream(pieces):
+                    taken.popleft()
+                    yield piece, values
+                return
+            if self._over():
+                return
+            if not taken:
+                self._end_with(UnavailableError(f"the network cannot run: {crashes[-1]}"))
+                return
+            while taken and not self._over():
+                piece = taken.popleft()
+                with self._boundary(_origin(piece)[0].fail):
+                    yield from denoiser.stream([piece])
+
+    def _pieces(self, taken: deque[Piece]) -> Iterator[Piece]:
+        """What the network is to compute, in order; what needs no network is passed on from here."""
+        for job in self.jobs:
+            if self._over() or (self.shared.deadline is not None and time.monotonic() >= self.shared.deadline):
+                return
+            self.budget.begin(job.turn)
+            if job.item.action is Action.COPY:
+                self._begin(job, self._copy)
+                continue
+            begun = False
+            while (band := self._next_band(job)) is not None:
+                if job.error is not None:
+                    band.release()
+                    continue
+                if not begun:
+                    begun = True
+                    self._begin(job, self._write)
+                if band.planes is None:
+                    self._hand_over(job, band)
+                    continue
+                for piece in _pieces_of(job, band):
+                    taken.append(piece)
+                    yield piece
+            if not begun and not self._over():
+                self._settle(job)
+
+    def _next_band(self, job: Job) -> Band | None:
+        """The next band of a job; None when there are no more, or the run is over."""
+        try:
+            return job.incoming.get_nowait()
+        except queue.Empty:
+            self.budget.want(job.turn)
+        while not self._over():
+            try:
+                return job.incoming.get(timeout=POLL_SECONDS)
+            except queue.Empty:
+                continue
+        return None
+
+    def _begin(self, job: Job, work: Callable[[Job], None]) -> None:
+        """Give a file to a writer thread. Copies wait for one: nothing else holds them back."""
+        if len(self._writes) >= self._crowd:  # now and then: looking at each for every file would add up
+            self._forget_finished()
+            self._crowd = 2 * len(self._writes) + 64
+        while (
+            job.item.action is Action.COPY and len(self._writes) > 2 * self.shared.options.threads and not self._over()
+        ):
+            wait(self._writes, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+            self._forget_finished()
+        self._begun.append(job)
+        self._writes.append(self._writers.submit(work, job))
+
+    def _forget_finished(self) -> None:
+        self._writes = [write for write in self._writes if not write.done()]
+        self._begun = [job for job in self._begun if not job.settled]
+
+    def _hand_over(self, job: Job, band: Band) -> None:
+        self.shared.progress.advance(megapixels=band.megapixels)
+        band.hand_over()
+        job.outgoing.put(band)
+
+    def _abandon(self) -> None:
+        """Let go of everyone who waits. At the end of an undisturbed run nobody does."""
+        self.budget.cancel()
+        self._closing = True
+        for job in self._begun:
+            job.outgoing.put(None)
+
+    # Reader threads.
+
+    def _read_all(self) -> None:
+        while not self._over():
+            with self._lock:
+                job = next(self._unread, None)
+            if job is None:
+                return
+            if job.item.action is Action.COPY:
+                continue
+            with self._boundary(job.fail):
+                self._read(job)
+            job.incoming.put(None)
+            self.budget.satisfied(job.turn)
+
+    def _read(self, job: Job) -> None:
+        with self._open(job) as source:
+            for band in self._reader.bands(source, job.form, lambda amount: self._lease(job, amount)):
+                job.incoming.put(band)
+                self.budget.satisfied(job.turn)
+
+    def _open(self, job: Job) -> Source:
+        job.started = time.monotonic()
+        job.stamp = Stamp.of(job.item.source.stat())
+        source = open_source(job.item.source, self.shared.max_bytes)
+        job.header = source.header
+        if job.item.action is not Action.COPY:
+            job.losses = losses(source.header, job.form)
+        if job.losses and self.shared.options.strict:
+            source.close()
+            raise InputError(f"--strict: {job.form} cannot keep {', '.join(job.losses)}")
+        return source
+
+    def _lease(self, job: Job, amount: int) -> Lease:
+        lease = self.budget.lease(amount, job.turn)
+        with self._lock:
+            job.leases.append(lease)
+            if job.settled or job.error is not None:  # reading on would be in vain
+                lease.release()
+                raise Cancelled
+        return lease
+
+    # Writer threads.
+
+    def _write(self, job: Job) -> None:
+        if not self._over():
+            with self._boundary(job.fail):
+                self.shared.writer.write(job)
+                job.done = True
+        self._settle(job)
+
+    def _copy(self, job: Job) -> None:
+        if not self._over():
+            with self._boundary(job.fail):
+                self._open(job).close()
+                self.shared.writer.copy(job)
+                job.done = True
+                if job.header:
+                    self.shared.progress.advance(megapixels=job.header.megapixels)
+        self._settle(job)
+
+    # What every thread may do.
+
+    @contextmanager
+    def _boundary(self, on_error: Callable[[Exception], None]) -> Iterator[None]:
+        """The place where an error of one file stops being an error of the run."""
+        try:
+            yield
+        except Cancelled:
+            pass
+        except (OutputError, UnavailableError) as error:
+            on_error(error)
+            self._end_with(error)
+        except Exception as error:
+            on_error(_explained(error))
+
+    def _over(self) -> bool:
+        return self._closing or self.error is not None or self.shared.stop.code is not None
+
+    def _end_with(self, error: DenoiserError) -> None:
+        with self._lock:
+            self.error = self.error or error
+        self.budget.cancel()
+
+    def _settle(self, job: Job) -> None:
+        """Write down what became of a file, once."""
+        with self._lock:
+            if job.settled:
+                return
+            job.settled = True
+        for lease in job.leases:
+            lease.release()
+        if isinstance(job.error, CheckError) and self.second_try and not job.done:
+            with self._lock:
+                self.again.append(job.item)
+            return
+        result = _result(job)
+        if result.status is not Status.LEFT:
+            self.shared.progress.advance(files=1)
+        with self._boundary(lambda error: None):
+            self.shared.record(result)
+
+
+def _pieces_of(job: Job, band: Band) -> Iterator[Piece]:
+    """A band as the network takes it: three channels together, any other number one by one."""
+    from denoiser.inference import Piece
+
+    assert band.planes is not None and band.note is not None
+    planes, note = band.planes, band.note
+    for group in groups(band.colours):
+        yield Piece(planes[..., group], note.scale, note.white, band.above, band.below, (job, band))
+
+
+def _origin(piece: Piece) -> tuple[Job, Band]:
+    origin: tuple[Job, Band] = piece.tag  # type: ignore[assignment]
+    return origin
+
+
+def _result(job: Job) -> FileResult:
+    item = job.item
+    status, reason = Status.LEFT, "the run ended before it was finished"
+    if job.done:
+        status, reason = Status.COPIED if item.action is Action.COPY else Status.DONE, ""
+    elif job.error is not None:
+        status, reason = Status.FAILED, reason_of(job.error, item.source)
+    lost = (f"{job.form} cannot keep {', '.join(job.losses)}",) if job.losses and job.done else ()
+    return FileResult(
+        source=item.source,
+        target=item.target,
+        status=status,
+        reason=reason,
+        size=item.stamp.size,
+        pages=len(job.header.pages) if job.header else 0,
+        megapixels=job.header.megapixels if job.header else 0.0,
+        seconds=time.monotonic() - job.started if job.started else 0.0,
+        warnings=lost,
+        losses=job.losses,
+        checks=job.checks,
+        residual=item.residual,
+    )
+
+
+def _explained(error: Exception) -> Exception:
+    """An error in words that help."""
+    if isinstance(error, DenoiserError):
+        return error
+    if isinstance(error, MemoryError):
+        explained = InputError("it does not fit into memory; close other programs, or give fewer --jobs")
+    elif isinstance(error, OSError):
+        explained = InputError(f"cannot be read: {error.strerror or error}")
+    else:
+        explained = InputError(f"unexpected {type(error).__name__}: {error}")
+    explained.__cause__ = error
+    return explained

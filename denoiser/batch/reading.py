@@ -1,0 +1,222 @@
+"""A file -> bands of rows, cut to fit the memory budget."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from denoiser.batch.flow import Lease
+from denoiser.images import Header, Page, Source
+from denoiser.images.image import Pixels
+from denoiser.images.pixels import FILL_RADIUS, Note, ValueRange, split, value_range
+
+BAND_SHARE = 4
+"""A band takes at most one in so many parts of the budget: one is read, one computed, one written, one spare."""
+PIECE_BYTES = 4096
+"""What a piece costs besides its pixels: objects and queues. It counts when pictures are tiny."""
+STREAMING_FORMATS = frozenset({"tiff", "npy"})
+"""Formats that are written band by band; all others are assembled in memory first."""
+
+
+@dataclass(eq=False)
+class Band:
+    """Consecutive rows of one page on their way from the file to the file.
+
+    Attributes
+    ----------
+    page, start, stop
+        Rows ``start:stop`` of this page.
+    pixels : array
+        (stop - start, W, C) as stored.
+    colours : int
+        Channels without alpha, which come first.
+    planes : array or None
+        (above + stop - start + below, W, colours) for the network; None where the pixels pass as they are.
+    leases : list of Lease
+        Room that is free again when these rows are ready to be written.
+    kept : Lease or None
+        Room for the assembled output, with the last band; the writer frees it with its file.
+    results : list of array
+        What the network made of the planes, one array per group of channels.
+    """
+
+    page: int
+    start: int
+    stop: int
+    pixels: Pixels
+    colours: int
+    planes: Pixels | None = None
+    above: int = 0
+    below: int = 0
+    note: Note | None = None
+    leases: list[Lease] = field(default_factory=list)
+    kept: Lease | None = None
+    results: list[NDArray[np.float32]] = field(default_factory=list)
+
+    @property
+    def megapixels(self) -> float:
+        return self.pixels.shape[0] * self.pixels.shape[1] / 1e6
+
+    def hand_over(self) -> None:
+        """The network is done with it."""
+        self.planes = None
+        for lease in (*self.leases, self.kept):
+            if lease is not None:
+                lease.hand_over()
+
+    def release(self) -> None:
+        """Its rows are ready to be written, or will never be."""
+        for lease in self.leases:
+            lease.release()
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How pages are cut.
+
+    Attributes
+    ----------
+    context : int
+        Rows that the network needs above and below a band.
+    multiple : int
+        Bands begin on multiples of this many rows.
+    limit : int
+        Bytes that a band may take.
+    """
+
+    context: int
+    multiple: int
+    limit: int
+
+    @property
+    def margin(self) -> int:
+        """Rows read above and below a band: context that begins on the multiple."""
+        return math.ceil(self.context / self.multiple) * self.multiple
+
+    def band_rows(self, page: Page, streams: bool) -> int:
+        """Rows per band: as many as fit, even over the bands of a page."""
+        stored = page.width * page.channels * page.dtype.itemsize
+        result = page.width * colours(page) * 4
+        if streams:
+            room = self.limit - 2 * (self.margin + FILL_RADIUS) * stored
+            rows = room // (stored + result)
+        else:
+            rows = self.limit // result  # the stored page is in memory anyway
+        rows = max(1, rows // self.multiple)
+        bands = math.ceil(math.ceil(page.height / self.multiple) / rows)
+        return math.ceil(math.ceil(page.height / self.multiple) / bands) * self.multiple
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Cuts files into bands.
+
+    Attributes
+    ----------
+    grid : Grid
+    white, black : float or None
+        As :class:`denoiser.batch.options.RunOptions`.
+    passes : bool
+        Whether pixels pass as they are, because the strength is 0.
+    """
+
+    grid: Grid
+    white: float | None = None
+    black: float | None = None
+    passes: bool = False
+
+    def bands(self, source: Source, form: str, lease: Callable[[int], Lease]) -> Iterator[Band]:
+        """All bands of a file, page by page, top to bottom.
+
+        Parameters
+        ----------
+        source : Source
+        form : str
+            Format of the output.
+        lease : callable
+            Waits for so many bytes of the budget.
+        """
+        pages = source.header.pages
+        assembled = None if form in STREAMING_FORMATS else lease(max(page.nbytes for page in pages))
+        for index, page in enumerate(pages):
+            for band in self._page(source, index, lease):
+                if index == len(pages) - 1 and band.stop == page.height:
+                    band.kept = assembled
+                yield band
+
+    def _page(self, source: Source, index: int, lease: Callable[[int], Lease]) -> Iterator[Band]:
+        page = source.header.pages[index]
+        streams = source.header.streams
+        rows = self.grid.band_rows(page, streams)
+        values = value_range(page.dtype, self.white, self.black)
+        held = None if streams else lease(page.nbytes)
+        window = _Window(source, index)
+        for start in range(0, page.height, rows):
+            stop = min(start + rows, page.height)
+            margin = 0 if self.passes else self.grid.margin
+            top, bottom = max(0, start - margin), min(page.height, stop + margin)
+            room = lease(self._cost(page, stop - start, bottom - top if streams else 0))
+            band = self._band(window, page, (top, start, stop, bottom), values)
+            band.leases.append(room)
+            if held is not None and stop == page.height:
+                band.leases.append(held)
+            yield band
+
+    def _cost(self, page: Page, kept: int, read: int) -> int:
+        stored = page.width * page.channels * page.dtype.itemsize
+        result = 0 if self.passes else page.width * colours(page) * 4
+        return kept * result + read * stored + PIECE_BYTES
+
+    def _band(self, window: _Window, page: Page, rows: tuple[int, int, int, int], values: ValueRange) -> Band:
+        top, start, stop, bottom = rows
+        if self.passes:
+            return Band(window.index, start, stop, window.rows(start, stop), colours(page))
+        # Missing pixels are filled from their surroundings: a band needs those of its context rows too.
+        first, last = max(0, top - FILL_RADIUS), min(page.height, bottom + FILL_RADIUS)
+        read = window.rows(first, last)
+        pixels = read[start - first : stop - first]
+        planes, note = split(read, page, values)
+        if len(pixels) != len(read):
+            planes = planes[top - first : bottom - first]
+            note = split(pixels, page, values)[1]
+        return Band(window.index, start, stop, pixels, colours(page), planes, start - top, bottom - stop, note)
+
+
+class _Window:
+    """Rows of one page, read once though bands overlap by their context."""
+
+    def __init__(self, source: Source, index: int) -> None:
+        self.source = source
+        self.index = index
+        self._first = 0
+        self._held: NDArray[Any] | None = None
+
+    def rows(self, first: int, last: int) -> Pixels:
+        """Rows ``first:last``; neither may be less than at the call before."""
+        if not self.source.header.streams:
+            if self._held is None:
+                self._held = self.source.read(self.index, 0, self.source.header.pages[self.index].height)
+            return self._held[first:last]
+        held = self._held
+        end = self._first + len(held) if held is not None else 0
+        if held is None or end <= first:
+            rows = self.source.read(self.index, first, last)
+        else:
+            rows = np.concatenate([held[first - self._first :], self.source.read(self.index, end, last)])
+        self._first, self._held = first, rows
+        return rows
+
+
+def colours(page: Page) -> int:
+    """Channels without alpha."""
+    return page.channels - page.alpha
+
+
+def pages_of(header: Header) -> tuple[Page, ...]:
+    """The pages of a residual: the colours of each page as float32."""
+    return tuple(Page(page.height, page.width, colours(page), np.dtype(np.float32)) for page in header.pages)

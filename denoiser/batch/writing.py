@@ -1,0 +1,365 @@
+"""Bands -> a whole file under its name, or nothing: temporary file, check, sync, manifest line, rename."""
+
+from __future__ import annotations
+
+import errno
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from denoiser.batch import names
+from denoiser.batch.checks import Checks
+from denoiser.batch.flow import Cancelled, Lease
+from denoiser.batch.manifest import Entry, Manifest, Stamp, content_hash
+from denoiser.batch.names import shown
+from denoiser.batch.options import RunOptions
+from denoiser.batch.plan import Item
+from denoiser.batch.reading import Band, pages_of
+from denoiser.errors import InputError, OutputError
+from denoiser.images import Header, Target, save
+from denoiser.images.image import Pixels
+from denoiser.images.pixels import join
+
+OLD_SECONDS = 24 * 3600.0
+"""A temporary file of another share, or of a run without a lock, is a dead run's when nobody wrote it for so long."""
+FATAL = frozenset(
+    {
+        errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO,
+        errno.ENOTDIR, errno.EEXIST, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN,
+    }
+)  # fmt: skip
+"""Errors of an output that the next output would meet as well. Others (a name too long, a file too large for its
+file system) belong to one file."""
+
+
+class CheckError(InputError):
+    """An output did not pass its check."""
+
+
+@dataclass(eq=False)
+class Job:
+    """One file on its way through the run. Each field is set by one thread and read by later ones.
+
+    Attributes
+    ----------
+    turn : int
+        Position in the run.
+    incoming : queue of Band or None
+        From the reader; None ends it.
+    outgoing : queue of Band or None
+        To the writer; None: there will be no more, abandon the file.
+    error : Exception or None
+        The first thing that went wrong.
+    """
+
+    item: Item
+    turn: int
+    incoming: queue.SimpleQueue[Band | None] = field(default_factory=queue.SimpleQueue)
+    outgoing: queue.SimpleQueue[Band | None] = field(default_factory=queue.SimpleQueue)
+    header: Header | None = None
+    stamp: Stamp | None = None
+    started: float = 0.0
+    leases: list[Lease] = field(default_factory=list)
+    losses: tuple[str, ...] = ()
+    checks: dict[str, Any] = field(default_factory=dict)
+    error: Exception | None = None
+    done: bool = False
+    settled: bool = False
+
+    def fail(self, error: Exception) -> None:
+        """Remember what went wrong and let go of the writer."""
+        if self.error is None:
+            self.error = error
+        self.outgoing.put(None)
+
+    @property
+    def form(self) -> str:
+        """Format of the output; known once the header is."""
+        if self.item.format != "keep" or self.header is None:
+            return self.item.format
+        return self.header.format
+
+
+class Writer:
+    """Writes files below one output directory. Used from many threads.
+
+    Parameters
+    ----------
+    root : Path
+    owner : str
+        Marks this run's temporary files.
+    manifest : Manifest
+        Opened.
+    options : RunOptions
+    key : str
+        :meth:`RunOptions.key`.
+    """
+
+    def __init__(self, root: Path, owner: str, manifest: Manifest, options: RunOptions, key: str) -> None:
+        self.root = root
+        self.owner = owner
+        self.manifest = manifest
+        self.options = options
+        self.key = key
+        self._folders: set[Path] = set()
+        self._lock = threading.Lock()
+
+    def write(self, job: Job) -> None:
+        """Pull a job's bands into its output.
+
+        Raises
+        ------
+        CheckError
+            If the output is not fit to be kept.
+        OutputError
+            If it cannot be written, nor the next one.
+        Cancelled
+            If the job is abandoned.
+        """
+        assert job.header is not None and job.item.target is not None
+        with self._temporary(job.item.target) as temporary:
+            residual = self._residual(job)
+            try:
+                checks = Checks.of(job.header.pages[0].dtype)
+                target = Target(job.form, quality=self.options.quality)
+                save(temporary, job.header, self._pages(job, checks, residual), target)
+                self._check(job, checks)
+                made = residual.finish() if residual else None
+                self._commit(job, temporary, made)
+            finally:
+                if residual:
+                    residual.abandon()
+
+    def copy(self, job: Job) -> None:
+        """Copy the input byte for byte. Raises as :meth:`write`."""
+        assert job.item.target is not None
+        with self._temporary(job.item.target) as temporary:
+            with temporary.open("wb") as output:
+                for chunk in _chunks(job.item.source):
+                    output.write(chunk)
+            self._commit(job, temporary, None)
+
+    def _temporary(self, target: Path) -> _Temporary:
+        return _Temporary(target, self.owner, self._make_folder)
+
+    def _make_folder(self, folder: Path) -> None:
+        if folder not in self._folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            with self._lock:
+                self._folders.add(folder)
+
+    def _residual(self, job: Job) -> _Residual | None:
+        assert job.header is not None
+        if job.item.residual is None:
+            return None
+        like = Header(job.item.source, "tiff", pages_of(job.header), streams=True)
+        return _Residual(self._temporary(job.item.residual), like)
+
+    def _pages(self, job: Job, checks: Checks, residual: _Residual | None) -> Iterator[Iterator[Pixels]]:
+        assert job.header is not None
+        for page in job.header.pages:
+            yield self._bands(job, page.height, checks, residual)
+
+    def _bands(self, job: Job, height: int, checks: Checks, residual: _Residual | None) -> Iterator[Pixels]:
+        row = 0
+        while row < height:
+            band = job.outgoing.get()
+            if band is None:
+                raise Cancelled
+            row = band.stop
+            try:
+                yield self._join(band, checks, residual)
+            finally:
+                band.release()
+
+    def _join(self, band: Band, checks: Checks, residual: _Residual | None) -> Pixels:
+        """Restore the stored dtype of one band; look at it on the way."""
+        if band.note is None:
+            return band.pixels
+        results = band.results
+        values = results[0] if len(results) == 1 else np.concatenate(results, axis=-1)
+        pixels = join(values, band.note, self.options.strength)
+        before, after = band.pixels[..., : values.shape[-1]], pixels[..., : values.shape[-1]]
+        checks.add(before, after, values)
+        if residual:
+            residual.put(_difference(before, after))
+        band.results = []
+        band.release()
+        return pixels
+
+    def _check(self, job: Job, checks: Checks) -> None:
+        if checks.before.count == 0 and checks.finite:
+            return  # nothing was computed
+        job.checks = checks.figures()
+        if problem := checks.problem():
+            raise CheckError(f"its result did not pass the check and was thrown away: {problem}")
+
+    def _commit(self, job: Job, temporary: Path, residual: Path | None) -> None:
+        """Give a finished file its name. The order of these steps is what makes a kill harmless."""
+        item = job.item
+        assert item.target is not None
+        content = self._content(job)
+        output, beside = _sync(temporary), _sync(residual) if residual else None
+        if not item.replaces and os.path.lexists(item.target):
+            raise InputError("its output has appeared while it was computed, from elsewhere; the next run will see it")
+        assert job.stamp is not None
+        self.manifest.append(Entry(item.place, job.stamp, content, output, self.key, beside))
+        if residual and item.residual:
+            os.replace(residual, item.residual)
+        os.replace(temporary, item.target)
+
+    def _content(self, job: Job) -> str:
+        """Hash of the input, which must still be the one that was read."""
+        try:
+            content = content_hash(job.item.source)
+            now = Stamp.of(job.item.source.stat())
+        except OSError as error:
+            raise InputError(f"went away while it was read ({error.strerror})") from error
+        if now != job.stamp:
+            raise InputError("changed while it was read; the next run does it again (see --min-age)")
+        return content
+
+    def sync_folders(self) -> None:
+        """Make the new names themselves outlive a power cut, as far as the system can."""
+        if os.name == "nt":
+            return
+        above = {folder for made in self._folders for folder in made.parents if self.root in (folder, *folder.parents)}
+        for folder in self._folders | above:
+            with suppress(OSError):
+                descriptor = os.open(folder, os.O_RDONLY)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+
+
+class _Temporary:
+    """A temporary name beside a target; the file is gone at the end unless it was renamed. A context manager.
+
+    Whatever the system says against writing there becomes an :class:`OutputError` that names the target,
+    or an :class:`InputError` where only this file is concerned.
+    """
+
+    def __init__(self, target: Path, owner: str, make_folder: Callable[[Path], None]) -> None:
+        self.target = target
+        self.path = names.temporary(target, owner)
+        self._make_folder = make_folder
+
+    def __enter__(self) -> Path:
+        try:
+            self._make_folder(self.path.parent)
+        except OSError as error:
+            raise output_error(self.target, error) from error
+        return self.path
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        with suppress(OSError):
+            self.path.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise output_error(self.target, error) from error
+
+
+class _Residual:
+    """Writes input minus output beside the output, in a thread of its own: both files are pulled band by band."""
+
+    def __init__(self, temporary: _Temporary, like: Header) -> None:
+        self.temporary = temporary
+        self.path = temporary.__enter__()
+        self._bands: queue.Queue[Pixels | None] = queue.Queue(maxsize=2)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="residual")
+        pages = (self._page(page.height) for page in like.pages)
+        self._saving = self._thread.submit(save, self.path, like, pages, Target("tiff"))
+
+    def _page(self, height: int) -> Iterator[Pixels]:
+        row = 0
+        while row < height:
+            band = self._bands.get()
+            if band is None:
+                raise Cancelled
+            row += len(band)
+            yield band
+
+    def put(self, band: Pixels | None) -> None:
+        """The next rows; None abandons the file. Never waits for a thread that has failed."""
+        while not self._saving.done():
+            with suppress(queue.Full):
+                self._bands.put(band, timeout=0.1)
+                return
+
+    def finish(self) -> Path:
+        """Wait for the file; raise what went wrong with it."""
+        try:
+            self._saving.result()
+        except OSError as error:
+            raise output_error(self.temporary.target, error) from error
+        return self.path
+
+    def abandon(self) -> None:
+        """End the thread and remove what it has written, unless that has its name by now."""
+        self.put(None)
+        self._thread.shutdown()
+        self.temporary.__exit__(None, None, None)
+
+
+def output_error(target: Path, error: OSError) -> OutputError | InputError:
+    """The error of a file, or of the run where the next file would meet it as well."""
+    sentence = f"{shown(target)}: cannot be written: {error.strerror or error}"
+    return OutputError(sentence) if error.errno in FATAL else InputError(sentence)
+
+
+def remove_leftovers(targets: Iterable[Path], owner: str | None) -> int:
+    """Remove temporary files of dead runs from the directories that the targets lie in.
+
+    Those of ``owner`` are certainly dead, because this run holds the owner's lock; others when they are
+    a day old. A run without a lock has no ``owner``.
+    """
+    removed = 0
+    for folder in {target.parent for target in targets}:
+        try:
+            entries = list(os.scandir(folder))
+        except OSError:
+            continue
+        for entry in entries:
+            share = names.temporary_share(entry.name)
+            if share is None:
+                continue
+            with suppress(OSError):
+                if share == owner or time.time() - entry.stat().st_mtime > OLD_SECONDS:
+                    Path(entry.path).unlink()
+                    removed += 1
+    return removed
+
+
+def _difference(before: Pixels, after: Pixels) -> NDArray[np.float32]:
+    """Input minus output in the input's units; exact before it is rounded to float32."""
+    with np.errstate(invalid="ignore"):  # what is missing in the input is missing in the output
+        difference = np.subtract(before, after, dtype=np.promote_types(before.dtype, np.float32))
+    np.nan_to_num(difference, copy=False, nan=0.0)
+    return difference.astype(np.float32, copy=False)
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    """A file's bytes; what goes wrong is the input's fault."""
+    try:
+        with path.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                yield chunk
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})") from error
+
+
+def _sync(path: Path) -> Stamp:
+    """Bring a file's bytes to the disk; its size and time from then on."""
+    with path.open("r+b") as stream:  # Windows syncs only what is open for writing
+        os.fsync(stream.fileno())
+        return Stamp.of(os.fstat(stream.fileno()))
