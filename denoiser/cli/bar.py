@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Column
 from rich.text import Text
 
 STYLES = {"error": "red", "warning": "yellow", "debug": "dim", "info": "", "summary": ""}
@@ -16,8 +20,9 @@ class Bar:
     not known it measures files.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.console = console or Console(stderr=True, highlight=False)
+        self.clock = clock
         self.progress: Progress | None = None
 
     def start(self, files: int, megapixels: float, what: str) -> None:
@@ -25,19 +30,19 @@ class Bar:
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
-            _Files(),
-            _Speed(),
-            TimeRemainingColumn(compact=True),
+            _Numbers(),
+            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
             console=self.console,
             transient=True,
             expand=True,
             refresh_per_second=4,
+            get_time=self.clock,
         )
-        self.by_megapixels = megapixels > 0
-        self.files = self.progress.add_task(what, total=files, visible=not self.by_megapixels)
-        self.megapixels = self.progress.add_task(what, total=megapixels or None, visible=self.by_megapixels)
-        for task in (self.files, self.megapixels):  # each line shows the numbers of both
-            self.progress.update(task, both=(self.progress.tasks[0], self.progress.tasks[1]))
+        self.files = self.progress.add_task(what, total=files, visible=megapixels <= 0)
+        self.megapixels = self.progress.add_task(what, total=megapixels or None, visible=megapixels > 0)
+        both = (self.progress.tasks[0], self.progress.tasks[1])
+        for task in (self.files, self.megapixels):  # one of them is drawn, with the numbers of both
+            self.progress.update(task, both=both)
         self.progress.start()
 
     def advance(self, files: int, megapixels: float) -> None:
@@ -54,18 +59,17 @@ class Bar:
             self.progress = None
 
 
-class _Files(ProgressColumn):
-    """``45/1,200 files``."""
+class _Numbers(ProgressColumn):
+    """``45/1,200 files  12.3 images/s  2.61 MP/s``, the speeds over the last half minute."""
+
+    def __init__(self) -> None:
+        super().__init__(Column(no_wrap=True))
 
     def render(self, task: Task) -> Text:
-        files: Task = task.fields["both"][0]
-        return Text(f"{int(files.completed):,}/{int(files.total or 0):,} files")
-
-
-class _Speed(ProgressColumn):
-    """``12.3/s 2.61 MP/s``, both over the last half minute."""
-
-    def render(self, task: Task) -> Text:
-        files, megapixels = (each.finished_speed or each.speed for each in task.fields["both"])
-        images = f"{files:.1f} images/s" if files else "- images/s"
-        return Text(f"{images}  {megapixels:.2f} MP/s" if megapixels else f"{images}  - MP/s")
+        files, megapixels = task.fields["both"]
+        text = f"{int(files.completed):,}/{int(files.total or 0):,} files"
+        if files.speed:
+            text += f"  {files.speed:.{1 if files.speed < 100 else 0}f} images/s"
+        if megapixels.speed:
+            text += f"  {megapixels.speed:.{2 if megapixels.speed < 100 else 0}f} MP/s"
+        return Text(text)

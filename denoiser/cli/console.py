@@ -134,6 +134,7 @@ class Talk:
             if untold > 0:
                 text = f"warning: {untold:,} more warnings and errors; --log-file and --json have them all"
                 self.meter.line(text, "warning")
+                self.problems -= untold
 
     def _write(self, level: str, message: str) -> None:
         if self.log is not None and (level != "debug" or self.least == "debug"):
