@@ -1,0 +1,15 @@
+"""A loaded model on a device.
+
+``Denoiser`` is the door; ``stream`` is what the batch uses, ``denoise`` what Python users call. Inside:
+``devices`` (what is there), ``network`` (one precision on one device), ``probes`` (measured once, when a
+network is loaded), ``sizing`` (windows and batches), ``batching`` (cut, gather, scatter), ``engine`` and
+``cuda`` (run batches), ``stream`` (one pass over many pieces).
+"""
+
+from __future__ import annotations
+
+from denoiser.inference.batching import Piece
+from denoiser.inference.denoiser import Denoiser
+from denoiser.inference.options import InferenceOptions
+
+__all__ = ["Denoiser", "InferenceOptions", "Piece"]

@@ -69,16 +69,6 @@ def threads() -> int:
     return max(1, min([allowed, *_cgroup_processors(_CGROUP, _cgroup_paths())]))
 
 
-def configure_threads() -> None:
-    """Keep the calling thread from starting more compute threads than it has processors.
-
-    OpenMP already heeds ``OMP_NUM_THREADS``, ``torch.set_num_threads`` and the affinity mask, but not the
-    quota of a container. The setting belongs to the calling thread, so whoever computes calls this.
-    """
-    if torch.get_num_threads() > threads():
-        torch.set_num_threads(threads())
-
-
 def has_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 in hardware; emulated it is correct, but slower than fp32."""
     if device.type == "cuda":

@@ -1,0 +1,252 @@
+"""A loaded model on a device: arrays or streams of pieces in, denoised values out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from denoiser.errors import UsageError
+from denoiser.images import pixels
+from denoiser.images.image import Page
+from denoiser.inference import devices, probes, sizing
+from denoiser.inference.batching import Piece
+from denoiser.inference.engine import make_engine
+from denoiser.inference.network import needs_of
+from denoiser.inference.options import InferenceOptions
+from denoiser.inference.sizing import Sizing
+from denoiser.inference.stream import Stream
+from denoiser.tiling import round_up
+
+if TYPE_CHECKING:
+    from denoiser.weights import Card
+
+FREE_SHARE = 0.5
+"""Share of the free memory that is used where the user sets no budget."""
+
+ACTIVATION_SHARE = 0.5
+"""Share of the budget for what the network holds while it computes; a measurement that knows nothing of the
+libraries' own buffers decides, hence the rest is not given away completely."""
+
+FLIGHT_SHARE = 0.25
+"""Share of the budget for pieces that were taken and not yet given back."""
+
+MOST_IN_FLIGHT = {"cpu": 2**28, "mps": 2**28, "cuda": 2**30}
+"""Bytes in flight that are enough to fill batches on each kind of device."""
+
+
+class _Origin(NamedTuple):
+    """Where a piece of an array comes from."""
+
+    page: int
+    note: pixels.Note
+
+
+class Denoiser:
+    """A network on a device.
+
+    Building one checks the device: the network's results are compared with a float64 reference, and the
+    fastest precision that passes is taken.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        ``module(x, white) -> residual`` with ``module.needs``, in fp32; see :mod:`denoiser.models`. Not changed.
+    card : Card or None
+        What the weights file says of it; None for a network that has none yet.
+    options : InferenceOptions
+        Device, precision, window and batch sizes, memory.
+
+    Attributes
+    ----------
+    device : torch.device
+    precision : str
+        ``fp32``, ``bf16`` or ``fp16``.
+    context_rows : int
+        Rows above and below a band of a page that the network must see for a result equal to the whole
+        page's; a multiple of ``row_multiple``.
+    row_multiple : int
+        The first row of every band must lie on a multiple of this.
+
+    Raises
+    ------
+    UnavailableError
+        If the device is missing, or cannot compute the network rightly in the precision asked for.
+    UsageError
+        If the tile is too small for the network.
+    """
+
+    def __init__(self, module: nn.Module, card: Card | None = None, options: InferenceOptions | None = None) -> None:
+        self.options = options if options is not None else InferenceOptions()
+        self.card = card
+        self.needs = needs_of(module)
+        self.device = devices.resolve(self.options.device)
+        self.precision, self._deviation = probes.choose_precision(module, self.device, self.options.precision)
+        self._engine = make_engine(module, self.device)
+        self._budget = self.options.max_memory or int(devices.free_memory(self.device) * FREE_SHARE)
+        self._sizing = self._size()
+        self.context_rows = self._sizing.halo
+        self.row_multiple = self.needs.multiple_of
+
+    def _size(self) -> Sizing:
+        """Shapes of windows and batches for this network, device and budget."""
+        options, multiple = self.options, self.needs.multiple_of
+        network = self._engine.network(self.precision)
+        activations = self._budget * ACTIVATION_SHARE / self._engine.workers
+        limit = sizing.window_limit(activations, *probes.footprint(network, multiple))
+        on_cpu = self.device.type == "cpu"
+        found = Sizing(
+            tile=options.tile if isinstance(options.tile, int) else None,
+            halo=0,
+            multiple=multiple,
+            window_pixels=min(limit, sizing.CPU_WINDOW) if on_cpu else limit,
+            batch_pixels=min(limit, sizing.CPU_BATCH if on_cpu else sizing.GPU_BATCH),
+            batch=options.batch if isinstance(options.batch, int) else None,
+            whole_batches=not on_cpu,
+            never_cut=options.tile == "none",
+        )
+        if found.tile is not None:
+            # The user's tile stands, whatever the estimate says; if it does not fit, it shrinks then.
+            found.window_pixels = max(found.window_pixels, found.tile**2)
+        halo = sizing.choose_halo(options, found, self.needs.receptive_field)
+        if halo is None:
+            halo = probes.effective_halo(network, multiple, round_up(self.needs.receptive_field, multiple))
+        found.halo = halo
+        sizing.check_tile(found)
+        return found
+
+    def describe(self) -> dict[str, str | int]:
+        """How this network is run, for logs and reports: plain values that do not change from run to run."""
+        options = self.options
+        exact = self._sizing.halo >= self.needs.receptive_field
+        return {
+            "model": self.card.name if self.card is not None else "",
+            "device": devices.title(self.device),
+            "precision": self.precision,
+            "tile": options.tile,
+            "halo": self._sizing.halo,
+            "tiling": "exact" if exact else "approximate",
+            "batch": options.batch,
+        }
+
+    def stream(self, pieces: Iterable[Piece]) -> Iterator[tuple[Piece, NDArray[np.float32]]]:
+        """Denoise pieces, in order and lazily; windows of many pieces share batches.
+
+        Parameters
+        ----------
+        pieces : iterable of Piece
+            Taken one by one, as far ahead as it needs to fill batches, within the memory budget.
+
+        Yields
+        ------
+        piece : Piece
+            The same object.
+        values : ndarray
+            (h, W, C) float32 in network units: ``values * scale - residual``, not clipped, without context rows.
+
+        Raises
+        ------
+        InputError
+            If the smallest possible window does not fit into memory.
+        """
+        in_flight = min(int(self._budget * FLIGHT_SHARE), MOST_IN_FLIGHT[self.device.type])
+        stream = Stream(self._engine, self.device, self._sizing, self._precision_of, in_flight)
+        return stream.results(pieces)
+
+    def _precision_of(self, piece: Piece) -> str:
+        # fp16 ends at 65504 and loses digits below 6e-5. Where nobody knows the range of the values that
+        # would spoil them silently, so they are computed in fp32; bf16 has the exponents of fp32.
+        return "fp32" if self.precision == "fp16" and piece.white == 0 else self.precision
+
+    def denoise(
+        self,
+        array: NDArray[Any],
+        white: float | None = None,
+        black: float | None = None,
+        sigma: float | None = None,
+        strength: float = 1.0,
+        alpha: bool = False,
+    ) -> NDArray[Any]:
+        """Denoise one picture or a stack of pictures.
+
+        Parameters
+        ----------
+        array : ndarray
+            (H, W), (H, W, C) or (N, H, W, C), integers or floats. Three channels are taken as colour, any
+            other number one by one.
+        white, black : float, optional
+            Stored values of white and black. Integers default to the limits of their type; floats have
+            none, and their result does not depend on one.
+        sigma : float, optional
+            Noise level in units of 1/255 of the full range, for models that take one.
+        strength : float
+            0 (nothing changes) to 1.
+        alpha : bool
+            True where the last channel is alpha, which is never denoised.
+
+        Returns
+        -------
+        ndarray
+            Same shape and dtype. Integers are rounded and clipped; NaN and infinite pixels stay as they are.
+
+        Raises
+        ------
+        UsageError
+            If the array or an option has no meaning.
+        """
+        array = np.asarray(array)
+        pages = _as_pages(array)
+        if not 0 <= strength <= 1:
+            raise UsageError(f"strength must lie between 0 and 1, not {strength}")
+        height, width, channels = pages.shape[1:]
+        if alpha and channels < 2:
+            raise UsageError("alpha=True needs a channel besides alpha")
+        page = Page(height, width, channels, array.dtype, alpha=alpha)
+        full_range = pixels.value_range(array.dtype, white, black)
+        level = self._sigma(sigma, full_range)
+        result = np.empty_like(pages)
+        if not array.size:
+            return result.reshape(array.shape)
+        parts: list[NDArray[np.float32]] = []
+        for piece, values in self.stream(self._pieces(pages, page, full_range, level)):
+            origin = piece.tag
+            assert isinstance(origin, _Origin)  # from _pieces
+            parts.append(values)
+            if sum(part.shape[2] for part in parts) == origin.note.planes.shape[2]:
+                result[origin.page] = pixels.join(np.concatenate(parts, axis=2), origin.note, strength)
+                parts.clear()
+        return result.reshape(array.shape)
+
+    def _pieces(self, pages: NDArray[Any], page: Page, full_range: pixels.ValueRange, sigma: float) -> Iterator[Piece]:
+        for index, stored in enumerate(pages):
+            planes, note = pixels.split(stored, page, full_range)
+            for channels in pixels.groups(planes.shape[2]):
+                yield Piece(planes[:, :, channels], note.scale, note.white, tag=_Origin(index, note), sigma=sigma)
+
+    def _sigma(self, sigma: float | None, full_range: pixels.ValueRange) -> float:
+        """The noise level in network units."""
+        if not self.needs.takes_sigma:
+            if sigma is not None:
+                raise UsageError("this model finds the noise level by itself and takes no sigma")
+            return 0.0
+        if sigma is None or not sigma >= 0:
+            raise UsageError(f"this model needs the noise level: sigma, in units of 1/255 of full range, not {sigma}")
+        if full_range.white is None:
+            raise UsageError("sigma counts in parts of the full range: for floats, give white as well")
+        return sigma / 255
+
+
+def _as_pages(array: NDArray[Any]) -> NDArray[Any]:
+    """A picture or stack as (N, H, W, C)."""
+    if array.dtype.kind not in "iuf" or array.dtype.itemsize > 8:
+        raise UsageError(f"arrays of {array.dtype} cannot be denoised; integers and floats of up to 64 bits can")
+    if array.ndim == 2:
+        return array[None, :, :, None]
+    if array.ndim == 3:
+        return array[None]
+    if array.ndim == 4:
+        return array
+    raise UsageError(f"an array is (H, W), (H, W, C) or (N, H, W, C), not of {array.ndim} dimensions")

@@ -1,0 +1,170 @@
+"""Running batches: several at once on the CPU, overlapped with transfers on CUDA.
+
+On the CPU each worker thread computes its own batch with one compute thread (or few). Compared with
+one batch spread over all processors there are no barriers between threads, where one processor that
+is busy with decoding or encoding a file makes all others wait: measured on two shared cores this is
+1.2 times as fast for windows of a megapixel and twice as fast for batches of small pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from denoiser.inference import devices
+from denoiser.inference.batching import Item, Key, gather, scatter
+from denoiser.inference.network import Network
+
+_MOST_WORKERS = 8
+"""Batches computed at once on a CPU; further processors become threads of these workers."""
+
+
+class Ticket(Protocol):
+    """A batch under way."""
+
+    @property
+    def items(self) -> Sequence[Item]: ...
+
+    @property
+    def key(self) -> Key: ...
+
+    def done(self) -> bool:
+        """Whether the result is there without waiting or computing."""
+        ...
+
+    def result(self) -> list[Item]:
+        """Wait until results are written to their jobs. Returns the items whose result is not finite."""
+        ...
+
+
+class Engine(Protocol):
+    """Computes batches on one device."""
+
+    depth: int
+    """How many batches may be under way at once."""
+
+    workers: int
+    """How many of these compute at the same time, and need memory for it."""
+
+    def submit(self, items: Sequence[Item], key: Key, places: int, share: int) -> Ticket:
+        """Begin a batch of ``places`` windows, of which ``items`` are real.
+
+        ``share`` batches have the processors between them: a single small picture gets them all.
+        """
+        ...
+
+    def network(self, precision: str) -> Network:
+        """The network in a precision, made when first asked for."""
+        ...
+
+
+class Networks:
+    """The networks of one module in the precisions that were asked for, made when first needed."""
+
+    def __init__(self, module: nn.Module, device: torch.device) -> None:
+        self._module = module
+        self._device = device
+        self._made: dict[str, Network] = {}
+
+    def network(self, precision: str) -> Network:
+        if precision not in self._made:
+            self._made[precision] = Network(self._module, self._device, precision)
+        return self._made[precision]
+
+
+def as_tensor(stored: NDArray[Any]) -> Tensor:
+    """A batch of stored values as torch sees it: uint16 under the name of int16."""
+    return torch.from_numpy(stored.view(np.int16) if stored.dtype == np.uint16 else stored)
+
+
+def _run(network: Network, items: Sequence[Item], key: Key, places: int) -> list[Item]:
+    """Compute a batch from beginning to end in the calling thread."""
+    stored = np.empty((places, key.height, key.width, key.channels), key.dtype)
+    levels = torch.from_numpy(np.stack(gather(items, stored)))
+    values, finite = network.denoise(as_tensor(stored).to(network.device), levels.to(network.device))
+    return scatter(items, values.cpu().numpy(), finite.cpu().numpy())
+
+
+@dataclass(frozen=True)
+class _FutureTicket:
+    """A batch that a worker thread computes."""
+
+    items: Sequence[Item]
+    key: Key
+    future: Future[list[Item]]
+
+    def done(self) -> bool:
+        return self.future.done()
+
+    def result(self) -> list[Item]:
+        failed = self.future.result()
+        # Workers set their own number of threads, and torch takes the last number that anybody set as the
+        # default of threads to come. This sets it back without changing it for the calling thread.
+        torch.set_num_threads(torch.get_num_threads())
+        return failed
+
+
+@dataclass(frozen=True)
+class _DeferredTicket:
+    """A batch that is computed when its result is asked for."""
+
+    items: Sequence[Item]
+    key: Key
+    compute: Callable[[], list[Item]]
+
+    def done(self) -> bool:
+        return False
+
+    def result(self) -> list[Item]:
+        return self.compute()
+
+
+class SerialEngine(Networks):
+    """One batch after the other (MPS)."""
+
+    depth = 1
+    workers = 1
+
+    def submit(self, items: Sequence[Item], key: Key, places: int, share: int) -> Ticket:
+        return _DeferredTicket(items, key, partial(_run, self.network(key.precision), items, key, places))
+
+
+class CpuEngine(Networks):
+    """Worker threads, each with its own batch."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__(module, torch.device("cpu"))
+        # OpenMP heeds OMP_NUM_THREADS and the affinity mask, torch.set_num_threads says what the user wants,
+        # and none of them knows the quota of a container.
+        self.threads = min(devices.threads(), torch.get_num_threads())
+        self.workers = min(self.threads, _MOST_WORKERS)
+        self.depth = 2 * self.workers
+        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="denoiser-cpu")
+
+    def submit(self, items: Sequence[Item], key: Key, places: int, share: int) -> Ticket:
+        threads = max(1, self.threads // min(share, self.workers))
+        run = partial(_run_with_threads, threads, self.network(key.precision), items, key, places)
+        return _FutureTicket(items, key, self._pool.submit(run))
+
+
+def _run_with_threads(threads: int, network: Network, items: Sequence[Item], key: Key, places: int) -> list[Item]:
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)  # for this worker alone
+    return _run(network, items, key, places)
+
+
+def make_engine(module: nn.Module, device: torch.device) -> Engine:
+    """The engine for a device."""
+    if device.type == "cuda":
+        from denoiser.inference.cuda import CudaEngine
+
+        return CudaEngine(module, device)
+    return CpuEngine(module) if device.type == "cpu" else SerialEngine(module, device)

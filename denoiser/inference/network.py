@@ -1,0 +1,128 @@
+"""A network in one precision on one device, and what it does to a batch."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from denoiser.models.needs import Needs
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def needs_of(module: nn.Module) -> Needs:
+    """The demands that a network declares."""
+    needs = module.needs
+    if not isinstance(needs, Needs):
+        raise TypeError(f"{type(module).__name__}.needs must be Needs, not {type(needs).__name__}")
+    return needs
+
+
+class Network:
+    """A network, ready to run.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        In fp32; it is copied, never changed.
+    device : torch.device
+    precision : str
+        ``fp32``, ``bf16`` or ``fp16``: weights and activations. Scaling and subtraction are in fp32 always.
+    """
+
+    def __init__(self, module: nn.Module, device: torch.device, precision: str) -> None:
+        self.device = device
+        self.precision = precision
+        self.dtype = DTYPES[precision]
+        self.takes_sigma = needs_of(module).takes_sigma
+        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        self.module.to(device=device, dtype=self.dtype)
+        self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+
+    @torch.inference_mode()
+    def residual(self, x: Tensor, white: Tensor, sigma: Tensor) -> Tensor:
+        """The estimated noise.
+
+        Parameters
+        ----------
+        x : Tensor
+            (N, 3, H, W) fp32 on the device.
+        white, sigma : Tensor
+            (N,) fp32 on the device, in units of x; 0 when unknown.
+
+        Returns
+        -------
+        Tensor
+            (N, 3, H, W) fp32.
+        """
+        # A gray picture arrives as one plane seen three times; convolutions want it to lie in memory.
+        x = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        arguments = [x, white.to(self.dtype)[:, None, None, None]]
+        if self.takes_sigma:
+            arguments.append(sigma.to(self.dtype)[:, None, None, None])
+        with _faithful_arithmetic(self.device):
+            residual: Tensor = self.module(*arguments)
+        return residual.float()
+
+    @torch.inference_mode()
+    def denoise(self, stored: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
+        """Denoise a batch of windows.
+
+        Parameters
+        ----------
+        stored : Tensor
+            (N, H, W, C) on the device with C = 1 or 3; uint8, float32 (overwritten), or uint16 seen as int16.
+        levels : Tensor
+            (3, N) fp32 on the device: scale, white and sigma of each window.
+
+        Returns
+        -------
+        values : Tensor
+            (N, H, W, C) fp32 contiguous: ``stored * scale - residual``, not clipped.
+        finite : Tensor
+            (N,) bool, whether all values of a window are finite.
+        """
+        scale, white, sigma = levels
+        if stored.dtype is torch.int16:
+            # torch has few kernels for uint16, and none at all on some devices.
+            stored = stored.to(torch.int32).bitwise_and_(0xFFFF)
+        x = stored.to(torch.float32).mul_(scale[:, None, None, None]).permute(0, 3, 1, 2)  # (N, C, H, W), channels last
+        residual = self.residual(x.expand(-1, 3, -1, -1), white, sigma)  # (N, 3, H, W)
+        if x.shape[1] == 1:
+            residual = residual.mean(dim=1, keepdim=True)
+        values = (x - residual).permute(0, 2, 3, 1).contiguous()  # (N, H, W, C)
+        return values, torch.isfinite(values).flatten(1).all(dim=1)
+
+
+@contextmanager
+def _faithful_arithmetic(device: torch.device) -> Iterator[None]:
+    """fp32 means fp32, and one input has one result; settings of the process come back afterwards."""
+    if device.type == "cuda":
+        # TF32 would keep 10 bits only; free choice of algorithms makes results differ between runs.
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    elif device.type == "cpu":
+        with _denormals_flushed():
+            yield
+    else:
+        yield
+
+
+@contextmanager
+def _denormals_flushed() -> Iterator[None]:
+    """Numbers below 1e-38 slow convolutions down many times over and carry no picture.
+
+    The flag belongs to the calling thread and reaches NumPy as well, hence it is put back.
+    """
+    tiny = np.float32(1e-39)
+    flushed = bool(tiny * np.float32(1.0) == 0)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(flushed)

@@ -1,0 +1,196 @@
+"""What is measured once, when a network is put on a device: is it right, how far does it look, what does it hold?
+
+All probes use one patch of seeded noise on edges and gradients, so that they give the same answer in
+every run.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from denoiser.errors import UnavailableError
+from denoiser.inference import devices
+from denoiser.inference.network import Network, needs_of
+from denoiser.tiling import round_up
+
+SEED = 20250601
+NOISE = 25 / 255
+"""Standard deviation of the noise on the patch; the full range is 1."""
+
+LARGEST_DEVIATION = {"fp32": 1e-3, "bf16": 0.5, "fp16": 0.1}
+"""Largest difference of a residual from its float64 reference, in standard deviations of the noise on the patch."""
+
+TYPICAL_DEVIATION = {"fp32": 1e-4, "bf16": 0.06, "fp16": 0.01}
+"""The same for the root mean square."""
+
+_PREFERRED = {"cpu": ("bf16", "fp32"), "cuda": ("fp16", "bf16", "fp32"), "mps": ("fp16", "fp32")}
+"""Precisions by speed, fastest first. fp16 has more digits than bf16 at the same speed; CPUs only emulate it."""
+
+HALF_STEP = 0.5 / 255
+
+
+def noisy_patch(height: int, width: int) -> Tensor:
+    """A patch with flat parts, edges and a gradient under strong noise, (1, 3, height, width) fp32, about in [0, 1]."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    clean = 0.25 + 0.5 * ((rows // 24 + columns // 40) % 2) * (columns / width)
+    noise = np.random.default_rng(SEED).normal(0.0, NOISE, (3, height, width))
+    return torch.from_numpy((clean + noise).astype(np.float32))[None]
+
+
+def _residual(network: Network, patch: Tensor) -> Tensor:
+    white, sigma = torch.ones(1, device=network.device), torch.full((1,), NOISE, device=network.device)
+    return network.residual(patch.to(network.device), white, sigma).cpu()
+
+
+@torch.inference_mode()
+def reference_residual(module: nn.Module, patch: Tensor) -> Tensor:
+    """The residual of a patch in float64 on the CPU, where torch uses plain loops and none of the fast libraries."""
+    double = copy.deepcopy(module).cpu().double().eval()
+    white = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    arguments = [patch.double(), white]
+    if needs_of(module).takes_sigma:
+        arguments.append(NOISE * white)
+    residual: Tensor = double(*arguments)
+    return residual
+
+
+class Deviation(NamedTuple):
+    """How far a residual is from its reference, in standard deviations of the noise."""
+
+    largest: float
+    typical: float
+
+    def passes(self, precision: str) -> bool:
+        # Written so that NaN fails.
+        return self.largest <= LARGEST_DEVIATION[precision] and self.typical <= TYPICAL_DEVIATION[precision]
+
+
+def deviation(residual: Tensor, reference: Tensor) -> Deviation:
+    """Compare a residual with its reference.
+
+    The unit is the noise of the patch, or the residual where that is larger: networks that fill holes
+    estimate much more than noise.
+    """
+    unit = max(NOISE, reference.square().mean().sqrt().item())
+    difference = (residual.double() - reference).abs()
+    return Deviation(difference.max().item() / unit, difference.square().mean().sqrt().item() / unit)
+
+
+def candidates(wanted: str, device: torch.device, allowed: tuple[str, ...]) -> list[str]:
+    """Precisions to try, fastest first.
+
+    Raises
+    ------
+    UnavailableError
+        If the one that was asked for cannot be had from this device or network.
+    """
+    possible = [precision for precision in _PREFERRED[device.type] if precision in allowed]
+    if wanted != "auto":
+        if wanted not in possible:
+            raise UnavailableError(
+                f"precision {wanted} is not available for this model on {device.type}: "
+                f"use auto or one of {', '.join(possible)}"
+            )
+        return [wanted]
+    return [p for p in possible if p != "bf16" or devices.has_bf16(device)]
+
+
+def choose_precision(module: nn.Module, device: torch.device, wanted: str) -> tuple[str, Deviation]:
+    """The fastest precision that gives the right result on this device.
+
+    Raises
+    ------
+    UnavailableError
+        If the precision that was asked for, or every one, fails the check.
+    """
+    needs = needs_of(module)
+    side = round_up(64, needs.multiple_of)
+    patch = noisy_patch(side, side)
+    reference = reference_residual(module, patch)
+    failures = []
+    for precision in candidates(wanted, device, needs.precisions):
+        found = deviation(_residual(Network(module, device, precision), patch), reference)
+        if found.passes(precision):
+            return precision, found
+        failures.append(
+            f"{precision} differs by {found.largest:.2g} (allowed {LARGEST_DEVIATION[precision]:g}) and typically by "
+            f"{found.typical:.2g} (allowed {TYPICAL_DEVIATION[precision]:g}) noise standard deviations"
+        )
+    remedy = "try another --device" if wanted in ("auto", "fp32") else "use --precision auto or fp32"
+    raise UnavailableError(f"{device} fails the self-check: {'; '.join(failures)}; {remedy}")
+
+
+class Footprint(NamedTuple):
+    """What one pixel of a batch costs while a network computes."""
+
+    bytes_per_pixel: float
+    """Bytes of all tensors that live at once, at the worst moment."""
+    elements_per_pixel: float
+    """Elements of the largest single tensor."""
+
+
+class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Follows every tensor that is made, until its storage is freed."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak = 0
+        self.largest = 0
+        self._live: dict[StorageWeakRef, int] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(tensor, Tensor):
+                self.largest = max(self.largest, tensor.numel())
+                storage = tensor.untyped_storage()
+                self._live[StorageWeakRef(storage)] = storage.nbytes()  # type: ignore[no-untyped-call]
+        self._live = {
+            storage: size
+            for storage, size in self._live.items()
+            if not storage.expired()  # type: ignore[no-untyped-call]
+        }
+        self.peak = max(self.peak, sum(self._live.values()))
+        return result
+
+
+@torch.inference_mode()
+def footprint(network: Network, multiple_of: int) -> Footprint:
+    """Measure what a network holds per pixel, from stored values to the result."""
+    side = round_up(128, multiple_of)
+    stored = torch.zeros((1, side, side, 3), dtype=torch.uint8, device=network.device)
+    levels = torch.ones((3, 1), device=network.device)
+    with _LiveTensors() as live:
+        network.denoise(stored, levels)
+    return Footprint(live.peak / side**2, live.largest / side**2)
+
+
+def effective_halo(network: Network, multiple_of: int, exact: int) -> int:
+    """The smallest halo whose largest effect on the patch stays below half of an 8-bit step.
+
+    Returns
+    -------
+    int
+        A multiple of ``multiple_of``, at most ``exact``.
+    """
+    kept = round_up(64, multiple_of)
+    side = 2 * exact + kept
+    patch = noisy_patch(side, side)
+    middle = slice(exact, exact + kept)
+    whole = _residual(network, patch)[:, :, middle, middle]
+    for halo in range(0, exact, multiple_of):
+        part = slice(exact - halo, exact + kept + halo)
+        own = slice(halo, halo + kept)
+        window = _residual(network, patch[:, :, part, part])[:, :, own, own]
+        if (window - whole).abs().max().item() < HALF_STEP:
+            return halo
+    return exact

@@ -1,0 +1,143 @@
+"""How large windows and batches may be, and what shrinks when memory runs out after all."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from denoiser.errors import UsageError
+from denoiser.inference.options import InferenceOptions
+from denoiser.tiling import Window, choose_tile, plan_windows, round_up, smallest_tile, work_ratio
+
+CPU_WINDOW = 2**21
+"""Most pixels of a window on the CPU. Speed per pixel is flat up to about two megapixels and falls
+beyond, where activations leave the caches for good; smaller windows pay more for their halos."""
+
+CPU_BATCH = 2**18
+"""Pixels of a batch of small windows on the CPU: larger ones are not faster, and hold results back longer."""
+
+GPU_BATCH = 2**21
+"""The same on a GPU, where fewer pixels do not fill the device."""
+
+SMALL_WINDOW = 2**16
+"""On the CPU a batch of one window up to this size is computed as two: torch leaves very small batches of
+one to another library, whose sums end in other digits, and results must not depend on the batch."""
+
+MOST_ELEMENTS = 2**31 - 1
+"""Convolutions of larger tensors are slow or wrong on GPUs, where indices have 32 bits."""
+
+TYPICAL_PAGE = (4000, 6000)
+"""The picture that decides between an exact and a smaller halo."""
+
+WORTHWHILE = 4 / 3
+"""An exact halo is used by itself where it costs less than a third more work."""
+
+
+@dataclass
+class Sizing:
+    """Shapes of windows and batches. Mutable: it remembers what did not fit.
+
+    Attributes
+    ----------
+    tile : int or None
+        Largest side of a window that the user asked for; None leaves it to ``window_pixels``.
+    halo, multiple : int
+        Overlap and stride of the network.
+    window_pixels, batch_pixels : int
+        Most pixels of one window, and of one batch of more than one window.
+    batch : int or None
+        Most windows in a batch that the user asked for.
+    whole_batches : bool
+        True where batches are always filled up to their full number of windows, so that results cannot
+        depend on how many pictures were left.
+    never_cut : bool
+        True where the user wants whole pictures, whatever they cost.
+    """
+
+    tile: int | None
+    halo: int
+    multiple: int
+    window_pixels: int
+    batch_pixels: int
+    batch: int | None = None
+    whole_batches: bool = False
+    never_cut: bool = False
+
+    def windows(self, height: int, width: int, above: int = 0, below: int = 0) -> list[Window]:
+        """Cut one piece."""
+        tile = None if self.never_cut else self._tile_for(height, width)
+        return plan_windows(height, width, tile, self.halo, self.multiple, above, below)
+
+    def _tile_for(self, height: int, width: int) -> tuple[int, int]:
+        if self.tile is not None and self.tile**2 <= self.window_pixels:
+            return self.tile, self.tile
+        return choose_tile(height, width, self.halo, self.multiple, self.window_pixels)
+
+    def full_batch(self, height: int, width: int) -> int:
+        """Windows of this shape that make a batch."""
+        fitting = max(1, self.batch_pixels // (height * width))
+        return min(fitting, self.batch) if self.batch is not None else fitting
+
+    def places(self, items: int, height: int, width: int) -> int:
+        """Windows that are computed for a batch of so many."""
+        if self.whole_batches:
+            return max(items, self.full_batch(height, width))
+        return 2 if items == 1 and height * width <= SMALL_WINDOW else items
+
+    def shrink(self, items: int, height: int, width: int) -> bool:
+        """Remember that a batch did not fit into memory: half the batch, and then half the window.
+
+        Returns
+        -------
+        bool
+            False when nothing smaller is possible.
+        """
+        pixels = height * width
+        if items > 1:
+            self.batch_pixels = min(self.batch_pixels, items // 2 * pixels)
+            return True
+        least = smallest_tile(self.halo, self.multiple) ** 2
+        if self.never_cut or pixels <= least:
+            return False
+        self.window_pixels = min(self.window_pixels, max(least, pixels // 2))
+        self.batch_pixels = min(self.batch_pixels, self.window_pixels)
+        return True
+
+
+def choose_halo(options: InferenceOptions, sizing: Sizing, receptive_field: int) -> int | None:
+    """The halo that the options ask for, or None when ``auto`` needs the measured one."""
+    exact = round_up(receptive_field, sizing.multiple)
+    if isinstance(options.halo, int):
+        return round_up(options.halo, sizing.multiple)
+    if options.halo == "exact" or sizing.never_cut:
+        return exact
+    least = smallest_tile(exact, sizing.multiple)
+    if sizing.tile is not None and sizing.tile < least:
+        return None
+    if sizing.tile is not None:
+        side = sizing.tile // sizing.multiple * sizing.multiple
+        tile = side, side
+    else:
+        tile = choose_tile(*TYPICAL_PAGE, exact, sizing.multiple, sizing.window_pixels)
+    return exact if work_ratio(*TYPICAL_PAGE, tile, exact, sizing.multiple) < WORTHWHILE else None
+
+
+def check_tile(sizing: Sizing) -> None:
+    """Refuse a tile that would be nothing but halo.
+
+    Raises
+    ------
+    UsageError
+        If the user's tile keeps nothing.
+    """
+    least = smallest_tile(sizing.halo, sizing.multiple)
+    if sizing.tile is not None and sizing.tile < least:
+        raise UsageError(
+            f"tile {sizing.tile} is too small: with a halo of {sizing.halo} on both sides and a stride of "
+            f"{sizing.multiple} this model needs at least {least}; choose a larger --tile or a smaller --halo"
+        )
+
+
+def window_limit(budget: float, bytes_per_pixel: float, elements_per_pixel: float) -> int:
+    """Most pixels of a batch under a budget in bytes and the limit on elements of one tensor."""
+    return max(1, math.floor(min(budget / bytes_per_pixel, MOST_ELEMENTS / elements_per_pixel)))

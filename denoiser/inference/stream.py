@@ -1,0 +1,194 @@
+"""One pass over many pieces: cut, group into batches, compute, recover, give back in order.
+
+Every decision here follows from the order of the pieces and never from timing, so that the same pieces
+give the same batches.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from denoiser.errors import InputError
+from denoiser.inference import devices
+from denoiser.inference.batching import Item, Job, Key, Piece
+from denoiser.inference.engine import Engine, Ticket
+from denoiser.inference.sizing import Sizing
+
+Result = tuple[Piece, NDArray[np.float32]]
+
+
+class Stream:
+    """Denoises one sequence of pieces.
+
+    Parameters
+    ----------
+    engine : Engine
+    device : torch.device
+    sizing : Sizing
+        Shared with other streams of the same network: what did not fit into memory once is remembered.
+    precision_of : callable
+        The precision in which a piece is computed.
+    bytes_in_flight : int
+        When pieces that were taken and not yet given back occupy more than this, batches are no longer
+        held back until they are full.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        device: torch.device,
+        sizing: Sizing,
+        precision_of: Callable[[Piece], str],
+        bytes_in_flight: int,
+    ) -> None:
+        self._engine = engine
+        self._device = device
+        self._sizing = sizing
+        self._precision_of = precision_of
+        self._limit = bytes_in_flight
+        self._jobs: deque[Job] = deque()
+        self._bytes = 0
+        self._waiting: dict[Key, list[Item]] = {}
+        self._tickets: deque[Ticket] = deque()
+        self._first: list[tuple[list[Item], Key]] | None = []
+
+    def results(self, pieces: Iterable[Piece]) -> Iterator[Result]:
+        """Give back each piece with its result, (h, W, C) float32, in order."""
+        for piece in pieces:
+            self._add(piece)
+            yield from self._finished()
+            while self._bytes > self._limit and self._jobs:
+                self._advance()
+                yield from self._finished()
+        for key in list(self._waiting):
+            self._submit(self._waiting.pop(key), key)
+        self._start()
+        while self._jobs:
+            self._advance()
+            yield from self._finished()
+
+    def _add(self, piece: Piece) -> None:
+        """Cut a piece, and compute every batch that is full."""
+        job = Job(piece)
+        self._jobs.append(job)
+        self._bytes += job.nbytes
+        rows, width, _ = piece.values.shape
+        windows = self._sizing.windows(rows, width, piece.above, piece.below)
+        job.missing = len(windows)
+        precision = self._precision_of(piece)
+        for window in windows:
+            key = Key(window.height, window.width, piece.values.shape[2], piece.values.dtype.name, precision)
+            waiting = self._waiting.setdefault(key, [])
+            waiting.append(Item(job, window))
+            if len(waiting) >= self._sizing.full_batch(key.height, key.width):
+                self._submit(self._waiting.pop(key), key)
+
+    def _finished(self) -> Iterator[Result]:
+        """Results that can be given back without waiting."""
+        while self._tickets and self._tickets[0].done():
+            self._collect(self._tickets.popleft())
+        while self._jobs and self._jobs[0].missing == 0:
+            job = self._jobs.popleft()
+            self._bytes -= job.nbytes
+            yield job.piece, job.result
+
+    def _advance(self) -> None:
+        """Bring the oldest piece nearer to its end."""
+        front = self._jobs[0]
+        needed = [key for key, items in self._waiting.items() if any(item.job is front for item in items)]
+        for key in needed:
+            self._submit(self._waiting.pop(key), key)
+        self._start()
+        if self._tickets:
+            self._collect(self._tickets.popleft())
+
+    # Batches.
+
+    def _submit(self, items: list[Item], key: Key) -> None:
+        """Begin a batch, except that the first few wait for each other to share the processors fairly."""
+        if self._first is None:
+            self._begin(items, key, self._engine.workers)
+            return
+        self._first.append((items, key))
+        if len(self._first) >= self._engine.workers:
+            self._start()
+
+    def _start(self) -> None:
+        if self._first is not None:
+            first, self._first = self._first, None
+            for items, key in first:
+                self._begin(items, key, len(first))
+
+    def _begin(self, items: list[Item], key: Key, share: int) -> None:
+        while len(self._tickets) >= self._engine.depth:
+            self._collect(self._tickets.popleft())
+        places = self._sizing.places(len(items), key.height, key.width)
+        try:
+            self._tickets.append(self._engine.submit(items, key, places, share))
+            return
+        except (MemoryError, RuntimeError) as error:
+            if not devices.is_out_of_memory(error):
+                raise
+        # Outside the except block: the exception's frames hold the tensors that did not fit.
+        self._recover(items, key)
+
+    def _collect(self, ticket: Ticket) -> None:
+        """Wait for a batch. Windows that half precision cannot hold are done again in fp32."""
+        items, key = ticket.items, ticket.key
+        failed: list[Item] | None = None
+        try:
+            failed = ticket.result()
+        except (MemoryError, RuntimeError) as error:
+            if not devices.is_out_of_memory(error):
+                raise
+        del ticket  # it may hold the exception
+        if failed is None:
+            self._recover(items, key)
+            return
+        if failed and key.precision != "fp32":
+            self._again(failed, key._replace(precision="fp32"))
+            again = {id(item) for item in failed}
+            items = [item for item in items if id(item) not in again]
+        for item in items:
+            item.job.missing -= 1
+
+    def _again(self, items: Sequence[Item], key: Key) -> None:
+        """Compute windows now, in batches of the present size."""
+        step = self._sizing.full_batch(key.height, key.width)
+        for start in range(0, len(items), step):
+            self._begin(list(items[start : start + step]), key, 1)
+            while self._tickets:
+                self._collect(self._tickets.popleft())
+
+    def _recover(self, items: Sequence[Item], key: Key) -> None:
+        """After a batch ran out of memory: halve the batch, then the window, and go on."""
+        while self._tickets:
+            self._collect(self._tickets.popleft())
+        devices.release_memory(self._device)
+        if not self._sizing.shrink(len(items), key.height, key.width):
+            raise InputError(
+                f"out of memory on {self._device}: a window of {key.height} x {key.width} pixels does not fit and "
+                "cannot be made smaller; use --tile auto, a smaller --halo, or another --device"
+            )
+        if len(items) > 1:
+            self._again(items, key)
+        else:
+            self._cut_again(items[0], key)
+
+    def _cut_again(self, item: Item, key: Key) -> None:
+        """Compute the kept part of one window as several smaller windows of its page."""
+        job, window = item
+        rows, width, _ = job.piece.values.shape
+        smaller = [
+            part
+            for whole in self._sizing.windows(rows, width, job.piece.above, job.piece.below)
+            if (part := whole.restricted_to(window.kept)) is not None
+        ]
+        job.missing += len(smaller) - 1
+        shape = smaller[0].height, smaller[0].width
+        self._again([Item(job, part) for part in smaller], key._replace(height=shape[0], width=shape[1]))
