@@ -75,6 +75,9 @@ def load_checkpoint(
     for index, parameter in enumerate(p for group in optimizer.param_groups for p in group["params"]):
         prefix = f"optimizer.{index}."
         state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-        # AdamW counts steps in fp32 on the CPU; its moments live where the parameter does.
-        optimizer.state[parameter] = {k: v if k == "step" else v.to(parameter.device) for k, v in state.items()}
+        for key, value in state.items():
+            # The fused optimiser walks through memory without looking at strides: its moments must lie exactly as
+            # their parameter does (channels_last), or each would be taken for another weight's.
+            state[key] = value if key == "step" else torch.empty_like(parameter).copy_(value)
+        optimizer.state[parameter] = state
     return counters

@@ -26,13 +26,15 @@ from denoiser.training.options import TrainOptions
 from denoiser.training.validate import score, validate
 
 WARM_UP = 200
-"""Steps over which the learning rate rises."""
+"""Steps over which the learning rate rises, or a tenth of the run where that is less."""
 AVERAGE_EVERY = 4
 """Steps between updates of the moving average: its cost is one pass over all parameters."""
 AVERAGE_DECAY = 0.999
 """Decay of the moving average per step."""
 LOG_EVERY = 30.0
 """Seconds between lines of metrics."""
+LOOK_EVERY = 100
+"""Steps between looks at the loss, each of which waits for the device."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ def train(
     psnr: dict[str, dict[str, float]] = {}
     started, busy = time.perf_counter() - counters.seconds, 0.0
     first_seconds = counters.seconds
+    warm_up = min(WARM_UP, options.max_steps // 10 + 1) if options.max_steps else WARM_UP
 
     while (done := _share_done(options, counters)) < 1 and not should_stop():
         # Every step has its own seeds: a resumed run draws what the undisturbed one would have drawn.
@@ -107,7 +110,7 @@ def train(
 
         begin = time.perf_counter()
         for group in optimizer.param_groups:
-            group["lr"] = options.lr * min(1.0, (counters.step + 1) / WARM_UP) * _cosine(done)
+            group["lr"] = options.lr * min(1.0, (counters.step + 1) / warm_up) * _cosine(done)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             residual = module(noisy, white)
         loss = restoration_loss(noisy - residual.float(), clean)
@@ -154,11 +157,12 @@ def train(
 
 
 def restoration_loss(estimate: Tensor, clean: Tensor) -> Tensor:
-    """Mean over crops of the square root of the mean absolute error.
+    """Mean over crops of the root mean squared error.
 
-    PSNR counts the logarithm of a picture's error; plain L1 or L2 count it linearly, which lets the noisiest
-    crops of a batch drown the rest. The root lies between. Measured at equal time: log(MSE) gains 0.35 dB on
-    plain L1 at sigma 15 and loses 0.45 dB at sigma 50 where noise is clipped; absolute errors keep the latter.
+    PSNR counts the logarithm of a picture's squared error; plain MSE counts it linearly, which lets the noisiest
+    crops of a batch drown the rest. The root lies between. Measured from one state over 600 equal steps, change in
+    PSNR against the root of L1 (literature 15/50, file 15/50): RMSE +0.04/+0.07/+0.01/+0.21, L1 0/+0.02/-0.02/+0.19,
+    MSE -0.10/0/-0.07/+0.49 dB. Losses that favour weak noise are slow to learn that clipping shifts the mean.
 
     Parameters
     ----------
@@ -166,7 +170,7 @@ def restoration_loss(estimate: Tensor, clean: Tensor) -> Tensor:
         (N, C, H, W).
     """
     # The small addend keeps the slope finite where a crop is already right.
-    return (estimate - clean).abs().mean(dim=(1, 2, 3)).add(1e-3).sqrt().mean()
+    return (estimate - clean).square().mean(dim=(1, 2, 3)).add(1e-6).sqrt().mean()
 
 
 def _device(options: TrainOptions) -> tuple[torch.device, torch.dtype]:
@@ -213,31 +217,34 @@ class _Log:
         self.progress = progress
         self.losses: list[Tensor] = []
         self.since = time.perf_counter()
-        self.steps = 0
+        self.total, self.steps = 0.0, 0
 
     def step(self, counters: Counters, loss: Tensor, options: TrainOptions) -> None:
         self.losses.append(loss.detach())
-        self.steps += 1
-        elapsed = time.perf_counter() - self.since
-        if elapsed < LOG_EVERY and counters.step > 1:
+        if len(self.losses) < LOOK_EVERY and time.perf_counter() - self.since < LOG_EVERY and counters.step > 1:
             return
-        mean = float(torch.stack(self.losses).mean())
+        self.total += float(torch.stack(self.losses).sum())
+        self.steps += len(self.losses)
+        self.losses = []
+        mean, elapsed = self.total / self.steps, time.perf_counter() - self.since
         if not math.isfinite(mean):
             raise DenoiserError(
                 f"the loss became {mean} at step {counters.step}: the run diverged; start again from the last "
                 f"checkpoint with a lower learning rate, for example --resume --lr {options.lr / 3:.2g}"
             )
+        if elapsed < LOG_EVERY and counters.step > 1:
+            return
         rate = self.steps * options.batch / max(elapsed, 1e-9)
         self._write(step=counters.step, seconds=round(counters.seconds, 1), loss=mean, crops_per_second=round(rate, 1))
         self.progress.note(f"step {counters.step}  {counters.seconds:.0f} s  loss {mean:.5f}  {rate:.0f} crops/s")
-        self.losses, self.steps, self.since = [], 0, time.perf_counter()
+        self.total, self.steps, self.since = 0.0, 0, time.perf_counter()
 
     def validated(self, counters: Counters, psnr: dict[str, dict[str, float]]) -> None:
         self._write(step=counters.step, seconds=round(counters.seconds, 1), psnr=psnr)
         text = "; ".join(f"{protocol} " + "/".join(f"{v:.2f}" for v in row.values()) for protocol, row in psnr.items())
         self.progress.note(f"step {counters.step}  validation PSNR: {text}")
         self.since = time.perf_counter()
-        self.losses, self.steps = [], 0
+        self.total, self.steps, self.losses = 0.0, 0, []
 
     def _write(self, **values: object) -> None:
         self.file.write(json.dumps(values) + "\n")

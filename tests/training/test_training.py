@@ -1,0 +1,185 @@
+"""The trainer: it learns, it resumes exactly, it stops well, and its batches are what they claim."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from denoiser import models, weights
+from denoiser.errors import DenoiserError, InputError, NothingToDoError, UsageError
+from denoiser.noise import parse_mixture
+from denoiser.training import TrainOptions, train
+from denoiser.training.data import PictureStore, TorchRandom, noisy_batch
+
+SMALL = {"channels": (8, 16), "blocks": (1, 1)}
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Six smooth colour pictures of different sizes."""
+    folder = tmp_path / "clean pictures"
+    folder.mkdir()
+    for index in range(6):
+        y, x = np.mgrid[: 80 + 8 * index, :96] / 16
+        waves = [np.sin(x * (1 + channel / 3) + index) * np.cos(y + channel) for channel in range(3)]
+        Image.fromarray((127 + 100 * np.stack(waves, -1)).astype(np.uint8)).save(folder / f"ü {index}.png")
+    return folder
+
+
+@pytest.fixture
+def small_start(tmp_path: Path) -> str:
+    """Fresh weights of a network that trains in milliseconds."""
+    torch.manual_seed(0)
+    module = models.build("unet", SMALL)
+    weights.save(tmp_path / "start.safetensors", module, weights.Card("unet", models.config_of(module)))
+    return str(tmp_path / "start.safetensors")
+
+
+@pytest.fixture
+def options(pictures: Path, small_start: str, tmp_path: Path) -> Callable[..., TrainOptions]:
+    def make(out: str, steps: int | None = 12, resume: bool = False, lr: float = 1e-3) -> TrainOptions:
+        return TrainOptions(
+            data=pictures,
+            out=tmp_path / out,
+            init=small_start,
+            max_steps=steps,
+            batch=2,
+            crops=(32,),
+            precision="fp32",
+            resume=resume,
+            lr=lr,
+        )
+
+    return make
+
+
+def test_training_lowers_the_loss_and_the_model_runs(options: Callable[..., TrainOptions], pictures: Path) -> None:
+    chosen = options("out", steps=250, lr=5e-3)
+    before = train(TrainOptions(**{**chosen.__dict__, "val": pictures, "max_steps": 0}))
+    after = train(TrainOptions(**{**chosen.__dict__, "val": pictures}))
+    for protocol, row in after.psnr.items():
+        assert row["50"] > before.psnr[protocol]["50"] + 1
+    module, card = weights.load(after.model)
+    assert (card.architecture, card.steps, card.psnr) == ("unet", 250, after.psnr)
+    assert module(torch.rand(1, 3, 32, 32), torch.zeros(1, 1, 1, 1)).any()
+    lines = [json.loads(line) for line in (after.model.parent / "metrics.jsonl").read_text().splitlines()]
+    assert lines[0]["step"] == 1
+    assert "psnr" in lines[-1]
+
+
+def test_no_steps_keep_the_initial_weights_exactly(options: Callable[..., TrainOptions], small_start: str) -> None:
+    result = train(options("out", steps=0))
+    assert result.steps == 0
+    start, end = load_file(small_start), load_file(result.model)
+    assert all(torch.equal(start[key], end[key]) for key in start)
+
+
+class _StopAfter:
+    """Asks for the end after so many steps, as a signal would."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def test_resumed_run_equals_an_undisturbed_one(options: Callable[..., TrainOptions]) -> None:
+    whole = load_file(train(options("whole")).model)
+    stopped = train(options("parts"), should_stop=_StopAfter(5))
+    assert stopped.steps == 5
+    assert stopped.model.is_file(), "a stopped run leaves a usable model"
+    resumed = load_file(train(options("parts", resume=True)).model)
+    assert all(torch.allclose(whole[key], resumed[key], rtol=0, atol=1e-6) for key in whole)
+    # The test can fail: a run that starts over with the stopped weights alone ends elsewhere.
+    other = load_file(train(options("parts", steps=7)).model)
+    assert not all(torch.allclose(whole[key], other[key], rtol=0, atol=1e-6) for key in whole)
+
+
+def test_divergence_stops_with_advice(options: Callable[..., TrainOptions]) -> None:
+    with pytest.raises(DenoiserError, match="lower learning rate"):
+        train(options("out", steps=3000, lr=1e30))
+
+
+@pytest.mark.slow
+def test_terminated_run_leaves_a_model(options: Callable[..., TrainOptions]) -> None:
+    chosen = options("out")
+    command = [sys.executable, "-m", "denoiser", "train", str(chosen.data), "--out", str(chosen.out), "--init"]
+    command += [str(chosen.init), "--max-time", "10m", "--crop", "32", "--batch", "2"]
+    process = subprocess.Popen(command)
+    deadline = time.monotonic() + 60
+    while not (chosen.out / "metrics.jsonl").exists() or not (chosen.out / "metrics.jsonl").read_text():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    process.terminate()
+    assert process.wait(30) == 143
+    weights.load(chosen.out / "model.safetensors")
+    assert (chosen.out / "checkpoint.safetensors").is_file()
+
+
+def test_crops_are_symmetries_of_the_pictures() -> None:
+    picture = np.arange(40 * 56 * 3, dtype=np.uint32).reshape(40, 56, 3).astype(np.uint8)
+    picture[..., 0] = np.arange(40)[:, None]
+    picture[..., 1] = np.arange(56)[None, :]
+    store = PictureStore([picture], torch.device("cpu"))
+    crops = store.crops(np.random.default_rng(0), 200, 16).numpy().astype(int)
+    seen = set()
+    for crop in crops:
+        down, right = crop[1, 0] - crop[0, 0], crop[0, 1] - crop[0, 0]
+        seen.add((tuple(down[:2]), tuple(right[:2])))
+        # Rows and columns of the picture advance by one, each along one axis: nothing is stretched or mixed.
+        assert sorted(np.abs([*down[:2], *right[:2]])) == [0, 0, 1, 1]
+        rows, columns = crop[..., 0], crop[..., 1]
+        assert np.array_equal(crop[..., 2], picture[rows, columns, 2])
+    assert len(seen) == 8
+
+
+def test_batches_are_what_they_claim() -> None:
+    store = PictureStore([np.full((64, 64, 3), (200, 30, 90), np.uint8)], torch.device("cpu"))
+    generator, random = np.random.default_rng(0), TorchRandom(torch.Generator().manual_seed(0))
+    crops = store.crops(generator, 64, 32)
+    clean, noisy, white = noisy_batch(crops, parse_mixture(["gaussian:25"]), 0.5, 0.5, generator, random)
+    assert clean.shape == noisy.shape == (64, 3, 32, 32)
+    gray = torch.tensor([bool((picture[0] == picture[1]).all()) for picture in clean])
+    assert 10 < gray.sum() < 54
+    assert all((picture[0] == picture[2]).all() for picture in noisy[gray]), "a gray picture has one noise"
+    assert clean[gray].std(dim=(1, 2, 3)).max() < 1e-6
+    levels = noisy * 255
+    rounded = torch.tensor([bool((picture - picture.round()).abs().max() < 1e-3) for picture in levels])
+    assert 10 < rounded.sum() < 54
+    assert 0 <= noisy[rounded].min() and noisy[rounded].max() <= 1
+    assert (white[rounded] == 1).float().mean() > 0.7 > (white[~rounded] == 1).float().mean()
+
+
+def test_bad_input_is_told(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--max-time"):
+        TrainOptions(data=pictures, out=tmp_path)
+    for wrong in ({"batch": 0}, {"crops": (8,)}, {"gray": 2.0}, {"lr": 0.0}, {"precision": "fp8"}):
+        with pytest.raises(UsageError):
+            TrainOptions(data=pictures, out=tmp_path, max_steps=1, **wrong)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="no such folder"):
+        train(TrainOptions(data=tmp_path / "nowhere", out=tmp_path, max_steps=1))
+    with pytest.raises(NothingToDoError, match="smaller than the largest crop"):
+        train(TrainOptions(data=pictures, out=tmp_path, max_steps=1, crops=(512,)))
+    (pictures / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(InputError, match=r"broken\.png"):
+        train(TrainOptions(data=pictures, out=tmp_path, max_steps=1, crops=(32,)))
+
+
+def test_damaged_checkpoint_is_told(options: Callable[..., TrainOptions]) -> None:
+    chosen = options("out", steps=2)
+    train(chosen)
+    (chosen.out / "checkpoint.safetensors").write_bytes(b"half a file")
+    with pytest.raises(InputError, match=r"checkpoint\.safetensors"):
+        train(options("out", steps=4, resume=True))
