@@ -72,7 +72,7 @@ def test_environment(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> Non
         ("[run]\nwhatever-this-is = 1\n", ("whatever-this-is", "known are")),
         ("[rum]\nstrength = 1\n", ("[rum]", "did you mean 'run'")),
         ("strength = 1\n", ("'strength'", "outside a table")),
-        ("[run]\nstrength = 'strong'\n", ("--strength", "strong")),
+        ("[run]\nstrength = 'strong'\n", ("--strength", "valid number")),
         ("[run]\nmax-runtime = 'long'\n", ("--max-runtime", "not a duration")),
         ("[run]\nstrength = 3\n", ("--strength", "0 to 1")),
         ("[run]\nstrict = 'yes'\n", ("'strict'", "true or false")),
