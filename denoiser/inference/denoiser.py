@@ -84,8 +84,10 @@ class Denoiser:
         self.card = card
         self.needs = needs_of(module)
         self.device = devices.resolve(self.options.device)
-        self.precision, self._deviation = probes.choose_precision(module, self.device, self.options.precision)
         self._engine = make_engine(module, self.device)
+        self.precision, self._deviation = probes.choose_precision(
+            module, self.device, self.options.precision, self._engine.network
+        )
         self._budget = self.options.max_memory or int(devices.free_memory(self.device) * FREE_SHARE)
         self._sizing = self._size()
         self.context_rows = self._sizing.halo
@@ -241,8 +243,11 @@ class Denoiser:
 
 def _as_pages(array: NDArray[Any]) -> NDArray[Any]:
     """A picture or stack as (N, H, W, C)."""
-    if array.dtype.kind not in "iuf" or array.dtype.itemsize > 8:
-        raise UsageError(f"arrays of {array.dtype} cannot be denoised; integers and floats of up to 64 bits can")
+    if array.dtype.kind not in "iuf" or array.dtype.itemsize > (8 if array.dtype.kind == "f" else 4):
+        # Arithmetic is in float64 at most, which does not hold every 64-bit integer.
+        raise UsageError(
+            f"arrays of {array.dtype} cannot be denoised: convert to 8, 16 or 32-bit integers, or to floats"
+        )
     if array.ndim == 2:
         return array[None, :, :, None]
     if array.ndim == 3:

@@ -7,13 +7,13 @@ every run.
 from __future__ import annotations
 
 import copy
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from denoiser.errors import UnavailableError
 from denoiser.inference import devices
@@ -102,8 +102,20 @@ def candidates(wanted: str, device: torch.device, allowed: tuple[str, ...]) -> l
     return [p for p in possible if p != "bf16" or devices.has_bf16(device)]
 
 
-def choose_precision(module: nn.Module, device: torch.device, wanted: str) -> tuple[str, Deviation]:
+def choose_precision(
+    module: nn.Module, device: torch.device, wanted: str, network: Callable[[str], Network]
+) -> tuple[str, Deviation]:
     """The fastest precision that gives the right result on this device.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The network in fp32 on the CPU.
+    device : torch.device
+    wanted : str
+        ``auto`` or one precision.
+    network : callable
+        Makes the network in a precision on the device.
 
     Raises
     ------
@@ -111,12 +123,12 @@ def choose_precision(module: nn.Module, device: torch.device, wanted: str) -> tu
         If the precision that was asked for, or every one, fails the check.
     """
     needs = needs_of(module)
-    side = round_up(64, needs.multiple_of)
+    side = round_up(48, needs.multiple_of)  # the float64 reference is slow
     patch = noisy_patch(side, side)
     reference = reference_residual(module, patch)
     failures = []
     for precision in candidates(wanted, device, needs.precisions):
-        found = deviation(_residual(Network(module, device, precision), patch), reference)
+        found = deviation(_residual(network(precision), patch), reference)
         if found.passes(precision):
             return precision, found
         failures.append(
@@ -136,42 +148,53 @@ class Footprint(NamedTuple):
     """Elements of the largest single tensor."""
 
 
-class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Follows every tensor that is made, until its storage is freed."""
+class _LiveTensors:
+    """Follows every tensor that goes into or comes out of a layer, until its storage is freed."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0
         self.largest = 0
+        self.largest_bytes = 0
         self._live: dict[StorageWeakRef, int] = {}
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for tensor in result if isinstance(result, tuple | list) else (result,):
-            if isinstance(tensor, Tensor):
-                self.largest = max(self.largest, tensor.numel())
-                storage = tensor.untyped_storage()
-                self._live[StorageWeakRef(storage)] = storage.nbytes()  # type: ignore[no-untyped-call]
-        self._live = {
-            storage: size
-            for storage, size in self._live.items()
-            if not storage.expired()  # type: ignore[no-untyped-call]
-        }
-        self.peak = max(self.peak, sum(self._live.values()))
-        return result
+    def before(self, layer: nn.Module, inputs: tuple[object, ...]) -> None:
+        for value in inputs:
+            self._see(value)
+
+    def after(self, layer: nn.Module, inputs: tuple[object, ...], output: object) -> None:
+        self._see(output)
+
+    def _see(self, value: object) -> None:
+        if not isinstance(value, Tensor):
+            return
+        storage = value.untyped_storage()
+        self._live[StorageWeakRef(storage)] = storage.nbytes()  # type: ignore[no-untyped-call]
+        live = {ref: size for ref, size in self._live.items() if not ref.expired()}  # type: ignore[no-untyped-call]
+        self._live = live
+        self.peak = max(self.peak, sum(live.values()))
+        self.largest = max(self.largest, value.numel())
+        self.largest_bytes = max(self.largest_bytes, value.numel() * value.element_size())
 
 
 @torch.inference_mode()
 def footprint(network: Network, multiple_of: int) -> Footprint:
     """Measure what a network holds per pixel, from stored values to the result."""
     side = round_up(128, multiple_of)
-    stored = torch.zeros((1, side, side, 3), dtype=torch.uint8, device=network.device)
-    levels = torch.ones((3, 1), device=network.device)
-    with _LiveTensors() as live:
-        network.denoise(stored, levels)
-    return Footprint(live.peak / side**2, live.largest / side**2)
+    live = _LiveTensors()
+    hooks = []
+    for layer in network.module.modules():
+        if not any(layer.children()):
+            hooks += [layer.register_forward_pre_hook(live.before), layer.register_forward_hook(live.after)]
+    try:
+        _residual(network, noisy_patch(side, side))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    # Between layers there may be one more tensor that no layer sees (a sum); around them there are the stored
+    # values and the input while they compute, and the input, two residuals and the result afterwards.
+    layers = (live.peak + live.largest_bytes) / side**2
+    around, afterwards = 3 * (4 + 4), 3 * 4 * 4
+    return Footprint(max(layers + around, afterwards), max(live.largest / side**2, 3.0))
 
 
 def effective_halo(network: Network, multiple_of: int, exact: int) -> int:
