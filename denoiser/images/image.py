@@ -15,6 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from denoiser.errors import UsageError
+
 Pixels = NDArray[Any]
 """Pixels as stored: (H, W, C), C >= 1, any of the supported dtypes, alpha last when there is one."""
 
@@ -85,3 +87,21 @@ Bands = Iterator[Pixels]
 
 PageBands = Iterable[Bands]
 """The pages of a file in order, each as its bands. Lazily consumed by a writer."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """How an output file is to be written."""
+
+    format: str = "keep"
+    """One of the formats of :class:`Header`, or ``keep`` for that of the input."""
+    quality: int | None = None
+    """1 to 100 for lossy formats. None takes the input's own quantisation tables where it has some."""
+    compress_level: int | None = None
+    """zlib level 0 to 9 of PNG and of deflated TIFF. None is the fast setting that suits pictures."""
+
+    def __post_init__(self) -> None:
+        if self.quality is not None and not 1 <= self.quality <= 100:
+            raise UsageError(f"quality {self.quality} is not between 1 and 100")
+        if self.compress_level is not None and not 0 <= self.compress_level <= 9:
+            raise UsageError(f"compression level {self.compress_level} is not between 0 and 9")

@@ -1,0 +1,113 @@
+"""NumPy's .npy files: one picture or a stack."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from denoiser.errors import InputError
+from denoiser.images.formats import NUMBERS, type_code
+from denoiser.images.image import Bands, Header, Page, Pixels
+from denoiser.images.metadata import Metadata
+from denoiser.images.raster import reading
+
+_MOST_CHANNELS = 4
+
+
+@dataclass(frozen=True)
+class NpyRecord:
+    """What is needed to write the same array again."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    """With byte order."""
+
+
+class NpySource:
+    """An open .npy file, mapped into memory and not read.
+
+    Axes are told by their number and the length of the last: (H, W); (H, W, C) and (N, H, W, C) with at most four
+    channels; else (N, H, W). Four channels of uint8 are RGBA; four of anything else are data.
+    """
+
+    header: Header
+
+    def __init__(self, path: Path, max_bytes: int | None = None) -> None:
+        with reading(path):
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        self._path = path
+        dtype = array.dtype
+        if type_code(dtype) not in NUMBERS:
+            raise InputError(f"{path}: pixels of type {dtype} are not supported; convert them to uint16 or float32")
+        record = NpyRecord(array.shape, dtype.str)
+        self._stack = _as_stack(path, array)
+        count, height, width, channels = self._stack.shape
+        page = Page(height, width, channels, dtype.newbyteorder("="), alpha=channels == 4 and dtype == np.uint8)
+        self.header = Header(path, "npy", (page,) * count, True, Metadata(native=record))
+
+    def read(self, page: int, start: int, stop: int) -> Pixels:
+        """Rows ``start:stop`` of a page, (stop - start, W, C)."""
+        with reading(self._path):
+            return np.array(self._stack[page, start:stop], self.header.pages[page].dtype, order="C", subok=False)
+
+    def close(self) -> None:
+        self._stack = np.empty((0, 0, 0, 0))
+
+    def __enter__(self) -> NpySource:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def _as_stack(path: Path, array: Any) -> Any:
+    """(N, H, W, C)."""
+    shape = array.shape
+    if 0 in shape or not 2 <= len(shape) <= 4 or (len(shape) == 4 and shape[3] > _MOST_CHANNELS):
+        raise InputError(f"{path}: an array of shape {shape} is not (H, W), (H, W, C), (N, H, W) or (N, H, W, C)")
+    if len(shape) == 2:
+        return array[np.newaxis, :, :, np.newaxis]
+    if len(shape) == 3:
+        return array[np.newaxis] if shape[2] <= _MOST_CHANNELS else array[..., np.newaxis]
+    return array
+
+
+def write_npy(path: Path, pages: tuple[Page, ...], record: NpyRecord | None, bands: Iterable[Bands]) -> None:
+    """Write pages as one array, band by band.
+
+    Parameters
+    ----------
+    path : Path
+    pages : tuple of Page
+        All alike.
+    record : NpyRecord or None
+        Shape and type of the input if it was an array; else (H, W) or (H, W, C), with N in front of several pages.
+    bands : iterable of iterators of ndarray
+        Of each page in order.
+    """
+    page = pages[0]
+    shape = tuple(record.shape if record else _shape(pages))
+    dtype = np.dtype(record.dtype) if record else page.dtype
+    written = 0
+    with path.open("wb") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for band in chain.from_iterable(bands):
+            file.write(np.ascontiguousarray(band, dtype).data)
+            written += band.size
+    if written != math.prod(shape):
+        raise ValueError(f"bands hold {written} values of {math.prod(shape)}")
+
+
+def _shape(pages: tuple[Page, ...]) -> tuple[int, ...]:
+    page = pages[0]
+    shape: tuple[int, ...] = (page.height, page.width)
+    if page.channels > 1:
+        shape = (*shape, page.channels)
+    return shape if len(pages) == 1 else (len(pages), *shape)

@@ -1,0 +1,53 @@
+"""From the pixels of one format to those that another can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from denoiser.images.formats import CAPABILITIES
+from denoiser.images.image import Page, Pixels
+
+
+def written_page(page: Page, format: str) -> Page:
+    """The page as a format will hold it: narrower integers, without alpha, RGB for WebP."""
+    can = CAPABILITIES[format]
+    dtype = page.dtype
+    if dtype.kind == "u":
+        widest = max(int(code[1]) for code in can.dtypes if code[0] == "u")
+        dtype = np.dtype(f"u{min(dtype.itemsize, widest)}")
+    alpha = page.alpha and can.alpha
+    colours = page.channels - page.alpha
+    # WebP has no gray, and BMP no gray with alpha.
+    if colours == 1 and (format == "webp" or (format == "bmp" and alpha)):
+        colours = 3
+    return replace(page, dtype=dtype, alpha=alpha, channels=colours + alpha)
+
+
+def convert(bands: Iterable[Pixels], page: Page, written: Page) -> Iterator[Pixels]:
+    """Bands of a page as those of the written page, which :func:`written_page` gave."""
+    same = (page.channels, page.alpha, page.dtype) == (written.channels, written.alpha, written.dtype)
+    for band in bands:
+        yield band if same else _convert(band, page, written)
+
+
+def _convert(band: Pixels, page: Page, written: Page) -> Pixels:
+    colours = page.channels - page.alpha
+    kept = [0] * 3 if colours == 1 and written.channels - written.alpha == 3 else list(range(colours))
+    if written.alpha:
+        kept.append(page.channels - 1)
+    if kept != list(range(page.channels)):
+        band = band[:, :, kept]
+    return narrow(band, written.dtype)
+
+
+def narrow(band: Pixels, dtype: np.dtype[Any]) -> Pixels:
+    """Unsigned integers scaled from one full range to a smaller one, rounded to the nearest."""
+    if band.dtype == dtype:
+        return band
+    # (2**32 - 1) / (2**16 - 1) and (2**16 - 1) / (2**8 - 1) are whole and odd: no value lies half-way.
+    step = int(np.iinfo(band.dtype).max) // int(np.iinfo(dtype).max)
+    return ((band.astype(np.uint64) + step // 2) // step).astype(dtype)

@@ -1,0 +1,44 @@
+"""What a file says besides its pixels, in terms that every format understands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Common:
+    """Metadata that can move from one format to another."""
+
+    icc: bytes | None = None
+    """ICC profile."""
+    exif: bytes | None = None
+    """EXIF as a TIFF-structured block, without the ``Exif\\0\\0`` in front."""
+    xmp: bytes | None = None
+    """XMP packet (XML)."""
+    dpi: tuple[float, float] | None = None
+    """Pixels per inch, across and down."""
+    text: tuple[tuple[str, str], ...] = ()
+    """Keyword and value of textual comments."""
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """Private part of a :class:`~denoiser.images.image.Header`."""
+
+    common: Common = field(default_factory=Common)
+    native: Any = None
+    """The codec's own record, with which the same format is written again as it was."""
+    lossy: bool = False
+    """True if the input's compression already changed pixels, so that doing so again costs little."""
+    cmyk: bool = False
+    """The four channels are inks."""
+    dropped: tuple[str, ...] = ()
+    """What the file holds that even its own format does not get back."""
+
+
+def strip_exif_prefix(block: bytes | None) -> bytes | None:
+    """EXIF without the marker that JPEG, and some writers of WebP, put in front."""
+    if not block:
+        return None
+    return block[6:] if block.startswith(b"Exif\x00\x00") else block

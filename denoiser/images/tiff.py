@@ -1,0 +1,334 @@
+"""Reading TIFF: pages, stacks, tiles and strips, of which only those are decoded that rows are asked from."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from tifffile import PHOTOMETRIC
+
+from denoiser.errors import InputError
+from denoiser.images.formats import NUMBERS, type_code
+from denoiser.images.image import Header, Page, Pixels
+from denoiser.images.metadata import Common, Metadata
+from denoiser.images.raster import check_size, reading
+from denoiser.images.tiff_record import (
+    JPEG_COMPRESSIONS,
+    MASK_PAGE,
+    Ifd,
+    TiffRecord,
+    common_of,
+    dropped_by,
+    nodata_of,
+    read_ifd,
+)
+
+# What tifffile has to say about odd files would reach the user's stderr as lines that name no file.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
+_KEPT_ROWS = 512
+"""Decoded rows kept from one read to the next: enough for the context that neighbouring bands share."""
+
+_LARGEST_SEGMENT = 64 << 20
+"""Pages whose strips or tile rows decode to more than this many bytes do not count as streaming."""
+
+_REFUSED = {
+    PHOTOMETRIC.CFA: "raw sensor data; develop it to RGB first",
+    PHOTOMETRIC.CIELAB: "in CIE L*a*b*; convert it to RGB first",
+    PHOTOMETRIC.ITULAB: "in ITU L*a*b*; convert it to RGB first",
+    PHOTOMETRIC.LOGL: "in logarithmic luminance; convert it to floating point first",
+    PHOTOMETRIC.LOGLUV: "in logarithmic LUV; convert it to floating point RGB first",
+}
+_JPEG_DECODERS = (*JPEG_COMPRESSIONS, 33007, 34892)
+"""Compressions whose decoder needs tables from the directory; the last two are variants of JPEG."""
+_NATIVE = "<" if sys.byteorder == "little" else ">"
+_ALPHA_KINDS = (1, 2)  # ExtraSamples: premultiplied or not
+
+_Address = tuple[int, int | None]
+"""Number of a main directory, and of a SubIFD below it."""
+
+
+class TiffSource:
+    """An open TIFF file."""
+
+    header: Header
+
+    def __init__(self, path: Path, max_bytes: int | None = None) -> None:
+        self._path = path
+        with reading(path):
+            self._tif = tifffile.TiffFile(path)
+        self._current: tuple[int, tifffile.TiffPage] | None = None
+        self._rows: dict[tuple[int, int], Pixels] = {}
+        try:
+            with reading(path):
+                self._list_pages(max_bytes)
+        except BaseException:
+            self._tif.close()
+            raise
+
+    def _list_pages(self, max_bytes: int | None) -> None:
+        tif, path = self._tif, self._path
+        if tif.is_stk or tif.is_lsm or tif.is_eer:
+            raise InputError(f"{path}: a vendor's variety of TIFF; convert it to OME-TIFF first")
+        listing = _Listing(path, keep_indices=bool(tif.is_imagej or tif.is_ome), size=tif.filehandle.size)
+        for number in range(len(tif.pages)):
+            listing.add(number, tif.pages[number].aspage())
+        if not listing.pages:
+            raise InputError(f"{path}: holds no picture")
+        if not listing.streams:
+            largest = max(listing.pages, key=lambda page: page.nbytes)
+            what = f"its {largest.width} x {largest.height} pixels, compressed in one piece,"
+            check_size(path, largest.nbytes, max_bytes, what)
+        self._addresses = listing.addresses
+        self._ifds = tuple(listing.ifds)
+        count = _virtual_pages(tif, listing.pages)
+        self._virtual = count > 1
+        metadata = Metadata(
+            common=listing.common,
+            native=TiffRecord(tif.byteorder, tif.is_bigtiff, self._ifds, self._virtual),
+            lossy=any(ifd.compression in JPEG_COMPRESSIONS for ifd in self._ifds),
+            cmyk=self._ifds[0].photometric == PHOTOMETRIC.SEPARATED,
+            dropped=tuple(dict.fromkeys(listing.dropped)),
+        )
+        self.header = Header(path, "tiff", tuple(listing.pages) * count, listing.streams, metadata)
+
+    def read(self, page: int, start: int, stop: int) -> Pixels:
+        """Rows ``start:stop`` of a page, (stop - start, W, C)."""
+        with reading(self._path):
+            number = 0 if self._virtual else page
+            directory, ifd, shape = self._directory(number), self._ifds[number], self.header.pages[page]
+            if _is_plain(directory, ifd):
+                offset = directory.dataoffsets[0] + (page * shape.nbytes if self._virtual else 0)
+                return self._read_plain(offset, shape, ifd.planar, start, stop)
+            return self._read_segments(page, directory, ifd, start, stop)
+
+    def _directory(self, number: int) -> tifffile.TiffPage:
+        """The directory of a page. The last one is kept; all of a long stack would fill the memory."""
+        if self._current is not None and self._current[0] == number:
+            return self._current[1]
+        main, sub = self._addresses[number]
+        directory = self._tif.pages[main].aspage()
+        if sub is not None:
+            directory = _subpages(directory)[sub]
+        self._current = (number, directory)
+        return directory
+
+    def _read_plain(self, offset: int, page: Page, planar: bool, start: int, stop: int) -> Pixels:
+        """Uncompressed rows that lie behind each other, straight from the file."""
+        planes, samples = (page.channels, 1) if planar else (1, page.channels)
+        row_bytes = page.width * samples * page.dtype.itemsize
+        pixels: Pixels = np.empty((planes, stop - start, page.width, samples), page.dtype)
+        handle = self._tif.filehandle
+        for plane in range(planes):
+            handle.seek(offset + (plane * page.height + start) * row_bytes)
+            wanted = pixels[plane].reshape(-1).view(np.uint8)
+            if handle.readinto(wanted) != wanted.size:
+                raise InputError(f"{self._path}: cut short, its end is missing; copy it again from its source")
+        if self._tif.byteorder != _NATIVE:
+            pixels.byteswap(inplace=True)
+        return np.ascontiguousarray(np.moveaxis(pixels[..., 0], 0, -1)) if planar else pixels[0]
+
+    def _read_segments(
+        self, page: int, directory: tifffile.TiffPage, ifd: Ifd, start: int, stop: int
+    ) -> Pixels:
+        shape = self.header.pages[page]
+        pixels = np.empty((stop - start, shape.width, shape.channels), shape.dtype)
+        height = _segment_height(directory)
+        kept: dict[tuple[int, int], Pixels] = {}
+        for row in range(start // height, math.ceil(stop / height)):
+            top = row * height
+            piece = self._rows.get((page, row))
+            if piece is None:
+                piece = self._decode_row(directory, ifd, shape, row)
+            first, last = max(start, top), min(stop, top + piece.shape[0])
+            pixels[first - start : last - start] = piece[first - top : last - top]
+            if last > stop - _KEPT_ROWS:
+                kept[page, row] = piece
+        self._rows = kept
+        return pixels
+
+    def _decode_row(self, directory: tifffile.TiffPage, ifd: Ifd, page: Page, row: int) -> Pixels:
+        """A strip, or a row of tiles, as (rows, W, C)."""
+        height = _segment_height(directory)
+        rows = min(height, page.height - row * height)
+        samples = directory.samplesperpixel
+        planes = samples if ifd.planar else 1
+        across = math.ceil(page.width / directory.tilewidth) if directory.is_tiled else 1
+        down = math.ceil(page.height / height)
+        decoded = np.empty((rows, page.width, samples), np.bool_ if ifd.bits == 1 else directory.dtype)
+        for plane in range(planes):
+            channels = slice(plane, plane + 1) if ifd.planar else slice(None)
+            for column in range(across):
+                left = column * directory.tilewidth if directory.is_tiled else 0
+                index = (plane * down + row) * across + column
+                segment = self._segment(directory, index)
+                place = decoded[:, left : left + directory.tilewidth if directory.is_tiled else None, channels]
+                place[...] = directory.nodata if segment is None else segment[0, :rows, : place.shape[1]]
+        return _expand(decoded, ifd)
+
+    def _segment(self, directory: tifffile.TiffPage, index: int) -> Any:
+        """One decoded strip or tile, (1, h, w, samples), or None where the file leaves it out."""
+        offset, count = directory.dataoffsets[index], directory.databytecounts[index]
+        if not (offset and count):
+            return None
+        handle = self._tif.filehandle
+        handle.seek(offset)
+        data = handle.read(count)
+        if len(data) < count:
+            raise InputError(f"{self._path}: cut short, its end is missing; copy it again from its source")
+        jpeg = directory.compression in _JPEG_DECODERS
+        tables = {"jpegtables": directory.jpegtables, "jpegheader": directory.jpegheader} if jpeg else {}
+        return directory.decode(data, index, **tables)[0]
+
+    def close(self) -> None:
+        self._rows = {}
+        self._tif.close()
+
+    def __enter__(self) -> TiffSource:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class _Listing:
+    """What the directories of a file say, gathered one by one."""
+
+    def __init__(self, path: Path, keep_indices: bool, size: int) -> None:
+        self._path = path
+        self._keep_indices = keep_indices
+        self._size = size
+        self.pages: list[Page] = []
+        self.ifds: list[Ifd] = []
+        self.addresses: list[_Address] = []
+        self.dropped: list[str] = []
+        self.common = Common()
+        self.streams = True
+
+    def add(self, number: int, main: tifffile.TiffPage) -> None:
+        """Take in a main directory and the SubIFDs below it, reduced versions as pages of their own."""
+        if _is_mask(main):
+            self.dropped.append("transparency masks")
+            return
+        subpages = dict(enumerate(_subpages(main)))
+        pictures = {index: page for index, page in subpages.items() if not _is_mask(page)}
+        if len(pictures) < len(subpages):
+            self.dropped.append("transparency masks")
+        self._take(main, (number, None), len(pictures))
+        for index, page in pictures.items():
+            if page.subifds:
+                self.dropped.append("SubIFDs below SubIFDs")
+            self._take(page, (number, index), 0)
+
+    def _take(self, directory: tifffile.TiffPage, address: _Address, reduced: int) -> None:
+        ifd = replace(read_ifd(directory, self._keep_indices), reduced=reduced)
+        page = _page(self._path, directory, ifd)
+        _check_extent(self._path, directory, self._size)
+        if not self.pages:
+            self.common = common_of(directory, ifd)
+        self.pages.append(page)
+        self.ifds.append(ifd)
+        self.addresses.append(address)
+        self.dropped += dropped_by(directory)
+        self.streams &= _streams(directory, page)
+
+
+def _subpages(page: tifffile.TiffPage) -> list[tifffile.TiffPage]:
+    return [sub.aspage() for sub in page.pages] if page.subifds and page.pages is not None else []
+
+
+def _is_mask(page: tifffile.TiffPage) -> bool:
+    return bool((page.tags.valueof(254) or 0) & MASK_PAGE)
+
+
+def _page(path: Path, page: tifffile.TiffPage, ifd: Ifd) -> Page:
+    reason = _REFUSED.get(PHOTOMETRIC(page.photometric))
+    if reason:
+        raise InputError(f"{path}: is {reason}")
+    if page.imagedepth > 1:
+        raise InputError(f"{path}: stores volumes in one page; convert it to one page a slice")
+    if not (page.imagelength and page.imagewidth):
+        raise InputError(f"{path}: has a page without pixels; the file is damaged")
+    dtype = _read_as(page, ifd)
+    if dtype is None or type_code(dtype) not in NUMBERS:
+        kind = page.dtype or f"{page.bitspersample}-bit samples"
+        raise InputError(f"{path}: pixels of type {kind} are not supported; convert them to uint16 or float32")
+    alphas = [kind in _ALPHA_KINDS for kind in ifd.extrasamples]
+    if any(alphas[:-1]):
+        raise InputError(f"{path}: its alpha channel is not the last one; reorder the channels")
+    samples = page.samplesperpixel if ifd.palette is None else page.samplesperpixel + 2
+    if ifd.palette is not None and page.samplesperpixel != 1:
+        raise InputError(f"{path}: a palette with {page.samplesperpixel} samples a pixel; convert it to RGB")
+    alpha = bool(alphas and alphas[-1]) and samples > 1
+    return Page(page.imagelength, page.imagewidth, samples, dtype, alpha, nodata_of(page))
+
+
+def _read_as(page: tifffile.TiffPage, ifd: Ifd) -> np.dtype[Any] | None:
+    if ifd.palette is not None:
+        return ifd.palette.dtype
+    if ifd.bits:
+        return np.dtype(np.uint8) if page.dtype is not None and page.dtype.kind in "bu" else None
+    return None if page.dtype is None else np.dtype(page.dtype).newbyteorder("=")
+
+
+def _expand(decoded: Any, ifd: Ifd) -> Pixels:
+    """Indices to colours, and samples of less than 8 bits to the range of 8."""
+    if ifd.palette is not None:
+        # An index beyond the palette takes its last colour, as viewers show it.
+        colours: Pixels = ifd.palette[np.minimum(decoded[:, :, 0], len(ifd.palette) - 1)]
+        return colours
+    if not ifd.bits:
+        return np.asarray(decoded)
+    most = (1 << ifd.bits) - 1
+    samples = decoded.astype(np.uint16)
+    if ifd.bits == 1 and ifd.photometric == PHOTOMETRIC.MINISWHITE:
+        samples = most - samples
+    return np.asarray((samples * 255 + most // 2) // most, np.uint8)
+
+
+def _segment_height(directory: tifffile.TiffPage) -> int:
+    return int(directory.tilelength if directory.is_tiled else min(directory.rowsperstrip, directory.imagelength))
+
+
+def _is_plain(directory: tifffile.TiffPage, ifd: Ifd) -> bool:
+    """Whether rows can be read from the file without any decoding."""
+    return bool(
+        not directory.is_tiled
+        and directory.dtype is not None
+        and directory.compression == 1
+        and directory.predictor == 1
+        and directory.fillorder == 1
+        and ifd.palette is None
+        and directory.bitspersample == directory.dtype.itemsize * 8
+        and directory.dtype.kind in "iuf"
+        and directory.dataoffsets[0]
+        and directory.is_contiguous
+    )
+
+
+def _streams(directory: tifffile.TiffPage, page: Page) -> bool:
+    if directory.compression == 1 and not directory.is_tiled:
+        return True
+    return _segment_height(directory) * page.width * page.channels * page.dtype.itemsize <= _LARGEST_SEGMENT
+
+
+def _check_extent(path: Path, page: tifffile.TiffPage, size: int) -> None:
+    """A file that ends before its last strip or tile is refused before anything is computed."""
+    ends = (offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False) if count)
+    if not page.dataoffsets or max(ends, default=0) > size:
+        raise InputError(f"{path}: cut short, its end is missing; copy it again from its source")
+
+
+def _virtual_pages(tif: tifffile.TiffFile, pages: list[Page]) -> int:
+    """How many pages follow behind the one directory of a large ImageJ or tifffile stack; else 1."""
+    if len(tif.pages) != 1 or len(pages) != 1 or not (tif.is_imagej or tif.is_shaped):
+        return 1
+    series = tif.series[0]
+    count = series.size // (pages[0].height * pages[0].width * pages[0].channels)
+    return count if count > 1 and series.dataoffset is not None else 1
