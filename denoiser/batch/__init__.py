@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from denoiser.batch.flow import Stop
+from denoiser.batch.items import Action, Destination, Item, Plan
 from denoiser.batch.options import RunOptions
-from denoiser.batch.plan import Action, Destination, Item, Plan, make_plan
+from denoiser.batch.plan import make_plan
 from denoiser.batch.report import FileResult, Report, Status
 from denoiser.batch.runner import run
 

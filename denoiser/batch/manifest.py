@@ -165,7 +165,7 @@ class Manifest:
     def _snapshot(self) -> tuple[tuple[str, Stamp], ...]:
         try:
             found = [(e.name, Stamp.of(e.stat())) for e in os.scandir(self.folder) if _is_manifest(e.name)]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return ()
         except OSError as error:
             raise OutputError(f"{shown(self.folder)}: cannot be read ({error.strerror})") from error

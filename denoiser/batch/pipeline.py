@@ -23,13 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoiser.batch.flow import Budget, Cancelled, Lease, Stop
+from denoiser.batch.items import Action, Item
+from denoiser.batch.job import CheckError, Job, explained
 from denoiser.batch.manifest import Stamp
-from denoiser.batch.names import reason as reason_of
 from denoiser.batch.options import RunOptions
-from denoiser.batch.plan import Action, Item
 from denoiser.batch.reading import BAND_SHARE, Band, Grid, Reader
 from denoiser.batch.report import FileResult, Status
-from denoiser.batch.writing import CheckError, Job, Writer
+from denoiser.batch.writing import Writer
 from denoiser.errors import DenoiserError, InputError, OutputError, UnavailableError
 from denoiser.images import Source, losses, open_source
 from denoiser.images.pixels import groups
@@ -324,7 +324,7 @@ class Pipeline:
             on_error(error)
             self._end_with(error)
         except Exception as error:
-            on_error(_explained(error))
+            on_error(explained(error))
 
     def _over(self) -> bool:
         return self._closing or self.error is not None or self.shared.stop.code is not None
@@ -346,7 +346,7 @@ class Pipeline:
             with self._lock:
                 self.again.append(job.item)
             return
-        result = _result(job)
+        result = job.result()
         if result.status is not Status.LEFT:
             self.shared.progress.advance(files=1)
         with self._boundary(lambda error: None):
@@ -360,47 +360,9 @@ def _pieces_of(job: Job, band: Band) -> Iterator[Piece]:
     assert band.planes is not None and band.note is not None
     planes, note = band.planes, band.note
     for group in groups(band.colours):
-        yield Piece(planes[..., group], note.scale, note.white, band.above, band.below, (job, band))
+        yield Piece(planes[..., group], note.scale, note.white, band.above, band.below, tag=(job, band))
 
 
 def _origin(piece: Piece) -> tuple[Job, Band]:
     origin: tuple[Job, Band] = piece.tag  # type: ignore[assignment]
     return origin
-
-
-def _result(job: Job) -> FileResult:
-    item = job.item
-    status, reason = Status.LEFT, "the run ended before it was finished"
-    if job.done:
-        status, reason = Status.COPIED if item.action is Action.COPY else Status.DONE, ""
-    elif job.error is not None:
-        status, reason = Status.FAILED, reason_of(job.error, item.source)
-    lost = (f"{job.form} cannot keep {', '.join(job.losses)}",) if job.losses and job.done else ()
-    return FileResult(
-        source=item.source,
-        target=item.target,
-        status=status,
-        reason=reason,
-        size=item.stamp.size,
-        pages=len(job.header.pages) if job.header else 0,
-        megapixels=job.header.megapixels if job.header else 0.0,
-        seconds=time.monotonic() - job.started if job.started else 0.0,
-        warnings=lost,
-        losses=job.losses,
-        checks=job.checks,
-        residual=item.residual,
-    )
-
-
-def _explained(error: Exception) -> Exception:
-    """An error in words that help."""
-    if isinstance(error, DenoiserError):
-        return error
-    if isinstance(error, MemoryError):
-        explained = InputError("it does not fit into memory; close other programs, or give fewer --jobs")
-    elif isinstance(error, OSError):
-        explained = InputError(f"cannot be read: {error.strerror or error}")
-    else:
-        explained = InputError(f"unexpected {type(error).__name__}: {error}")
-    explained.__cause__ = error
-    return explained

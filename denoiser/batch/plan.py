@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import heapq
 import os
-import stat
-import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from denoiser.batch import names
 from denoiser.batch.discover import Discovery, Found, Identity, Rules, discover, identities
-from denoiser.batch.manifest import Entry, Manifest, Stamp, content_hash
+from denoiser.batch.existing import Decider
+from denoiser.batch.items import Action, Destination, Item, Plan
+from denoiser.batch.manifest import Manifest, Stamp
 from denoiser.batch.names import shown
 from denoiser.batch.options import RunOptions
 from denoiser.errors import DenoiserError, UsageError
@@ -26,122 +25,6 @@ from denoiser.images import SUFFIXES, losses, open_source
 
 FILE_WEIGHT = 64 * 1024
 """What a file costs in a share besides its bytes: opening, syncing, renaming."""
-
-
-class Action(StrEnum):
-    """What a run will do with one input."""
-
-    DENOISE = "denoise"
-    COPY = "copy"
-    SKIP = "skip"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True)
-class Destination:
-    """Where outputs go.
-
-    Attributes
-    ----------
-    root : Path
-        The output directory, or the directory of the one output file.
-    file : Path or None
-        The output file, where OUT names one.
-    """
-
-    root: Path
-    file: Path | None = None
-
-    @classmethod
-    def of(cls, output: str | Path) -> Destination:
-        """OUT is a file if it is one, or if there is nothing yet and its suffix is an image's.
-
-        Raises
-        ------
-        UsageError
-            If it exists and is neither a directory nor an image by its suffix.
-        """
-        path = Path(output)
-        if path.is_dir() or str(output).endswith(("/", os.sep)):
-            return cls(path)
-        if path.suffix.lower() in SUFFIXES:
-            return cls(path.parent, path)
-        if path.exists():
-            raise UsageError(f"{shown(path)}: the output is a file without an image's suffix, not a directory")
-        return cls(path)
-
-
-@dataclass(frozen=True)
-class Item:
-    """One input and what becomes of it.
-
-    Attributes
-    ----------
-    place : str
-        The output's path below the output directory, with slashes: its name in the manifest.
-    target, residual : Path or None
-        Where the output and the residual go; ``target`` is None for inputs that have none.
-    format : str
-        Format of the output, or ``keep``.
-    reason : str
-        Why it is skipped or fails, or is done again.
-    warning : str
-        What the user should know though it is no failure.
-    replaces : bool
-        Whether a file is there that may be replaced.
-    refresh : Entry or None
-        What the manifest should learn about a finished output: its input's new time.
-    pages, megapixels, losses
-        Known after :func:`inspect` alone.
-    """
-
-    source: Path
-    place: str
-    target: Path | None
-    action: Action
-    stamp: Stamp
-    format: str = "keep"
-    reason: str = ""
-    warning: str = ""
-    residual: Path | None = None
-    replaces: bool = False
-    refresh: Entry | None = None
-    pages: int = 0
-    megapixels: float = 0.0
-    losses: tuple[str, ...] = ()
-
-    @property
-    def works(self) -> bool:
-        """Whether there is something to do."""
-        return self.action in (Action.DENOISE, Action.COPY)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run will do, in bytewise order of the inputs' places.
-
-    Attributes
-    ----------
-    found : int
-        Image files that the inputs hold, over all shares.
-    ignored : int
-        Files that were passed over.
-    """
-
-    items: tuple[Item, ...]
-    root: Path
-    found: int
-    ignored: int
-
-    @property
-    def work(self) -> tuple[Item, ...]:
-        """The items with something to do."""
-        return tuple(item for item in self.items if item.works)
-
-    @property
-    def megapixels(self) -> float:
-        """Megapixels of the work; 0 before :func:`inspect`."""
-        return sum(item.megapixels for item in self.work)
 
 
 def make_plan(
@@ -173,7 +56,7 @@ def make_plan(
     _check_overwriting(items, found)
     if options.shard:
         items = share_out(items, *options.shard)
-    decided = _Decider(destination, options, key, manifest).decide(items)
+    decided = Decider(destination, options, key, manifest).decide(items)
     readable = sum(not each.failure for each in found.files)
     return Plan(tuple(decided), destination.root, readable, found.ignored)
 
@@ -230,14 +113,10 @@ def _place(relative: str, options: RunOptions) -> str:
     return f"{folder}{slash}{stem}{options.suffix}{suffix}"
 
 
-def _outputs(items: Iterable[Item]) -> list[tuple[Item, Path]]:
-    return [(item, path) for item in items for path in (item.target, item.residual) if path is not None]
-
-
 def _check_collisions(items: Sequence[Item], destination: Destination) -> None:
     folds_case = _folds_case(destination.root)
     taken: dict[str, Item] = {}
-    for item, path in _outputs(items):
+    for item, path in [(each, path) for each in items for path in each.outputs]:
         other = taken.setdefault(names.collision_key(os.path.normpath(path.absolute()), folds_case), item)
         if other is not item:
             raise UsageError(
@@ -257,7 +136,7 @@ def _folds_case(folder: Path) -> bool:
 
 def _check_overwriting(items: Sequence[Item], found: Discovery) -> None:
     sources = {each.identity: each.path for each in found.files if not each.failure}
-    for _, path in _outputs(items):
+    for path in (path for item in items for path in item.outputs):
         for identity in identities([path]) & sources.keys():
             raise UsageError(
                 f"{shown(path)}: the output would overwrite the input {shown(sources[identity])}; give another output "
@@ -280,118 +159,6 @@ def share_out(items: Sequence[Item], index: int, count: int) -> list[Item]:
         if share == index:
             mine.append(i)
     return [items[i] for i in sorted(mine)]
-
-
-class _Decider:
-    """Looks at what is there already."""
-
-    def __init__(self, destination: Destination, options: RunOptions, key: str, manifest: Manifest) -> None:
-        self.root = destination.root
-        self.options = options
-        self.key = key
-        self.manifest = manifest
-        self.now = time.time()
-        self.planned: set[Path] = set()
-
-    def decide(self, items: Sequence[Item]) -> list[Item]:
-        self.planned = {path for _, path in _outputs(items)}
-        decided = [self._one(item) for item in items]
-        if self.options.exists == "error":
-            there = [item for item in decided if item.replaces]
-            if there:
-                raise UsageError(
-                    f"{len(there)} of {len(items)} outputs exist already, the first is {shown(there[0].target or '')}; "
-                    "choose what to do with --exists skip, overwrite or rename"
-                )
-        return decided
-
-    def _one(self, item: Item) -> Item:
-        if item.target is None:
-            return item
-        try:
-            there = item.target.stat()
-        except OSError:
-            there = None
-        if there and stat.S_ISDIR(there.st_mode):
-            return replace(item, action=Action.FAIL, reason=f"a directory is where its output {item.place} should be")
-        if there or item.target.is_symlink() or (item.residual and item.residual.exists()):
-            item = self._existing(item, Stamp.of(there) if there else None)
-        return self._ripe(item) if item.works else item
-
-    def _ripe(self, item: Item) -> Item:
-        age = self.now - item.stamp.mtime_ns / 1e9
-        if 0 <= age < self.options.min_age:
-            return _skip(item, f"changed {age:.0f} s ago and may still be written; the next run does it (--min-age)")
-        return item
-
-    def _existing(self, item: Item, there: Stamp | None) -> Item:
-        if self.options.exists == "rename":
-            return self._renamed(item)
-        item = replace(item, replaces=True)
-        if self.options.exists != "skip":
-            return item
-        entry, certain = self.manifest.current(item.place, there) if there else (None, False)
-        if entry is None and there is None and item.place in self.manifest.entries:
-            return item  # the output was removed, its residual is ours
-        if entry is None:
-            return _leave(item, edited=item.place in self.manifest.entries)
-        news = self._news(item, entry)
-        if not news:
-            fresh = replace(entry, source=item.stamp) if entry.source != item.stamp else None
-            return replace(_skip(item, "done before"), refresh=fresh)
-        return replace(item, reason=news) if certain else _leave(item, edited=True)
-
-    def _news(self, item: Item, entry: Entry) -> str:
-        """Why an output has to be made again; empty when it has not."""
-        if entry.key != self.key:
-            return "the model or the options have changed"
-        if item.residual and not _is_there(item.residual, entry.residual):
-            return "its residual is missing"
-        if entry.source == item.stamp:
-            return ""
-        if entry.source.size == item.stamp.size and _hash(item.source) == entry.content:
-            return ""
-        return "the input has changed"
-
-    def _renamed(self, item: Item) -> Item:
-        """Give the output the first free name ``stem-1``, ``stem-2`` ..."""
-        folder, slash, name = item.place.rpartition("/")
-        stem, suffix = names.split_name(name)
-        number = 0
-        while True:
-            number += 1
-            place = f"{folder}{slash}{stem}-{number}{suffix}"
-            target = self.root / place
-            residual = item.residual.with_name(f"{target.name}.tif") if item.residual else None
-            wanted = {path for path in (target, residual) if path}
-            if not wanted & self.planned and not any(os.path.lexists(path) for path in wanted):
-                self.planned |= wanted
-                return replace(item, place=place, target=target, residual=residual)
-
-
-def _skip(item: Item, reason: str) -> Item:
-    return replace(item, action=Action.SKIP, reason=reason)
-
-
-def _leave(item: Item, edited: bool) -> Item:
-    what = "was changed since it was made" if edited else "exists and was not made by this program"
-    remedy = "give --exists overwrite to replace it"
-    warning = f"{shown(item.target or '')}: {what} and is left alone; {remedy}"
-    return replace(_skip(item, f"its output {what}; {remedy}"), warning=warning)
-
-
-def _is_there(path: Path, stamp: Stamp | None) -> bool:
-    try:
-        return stamp is not None and path.stat().st_size == stamp.size
-    except OSError:
-        return False
-
-
-def _hash(path: Path) -> str:
-    try:
-        return content_hash(path)
-    except OSError:
-        return ""  # the reader will say what is wrong with it
 
 
 def inspect(plan: Plan, strict: bool, max_bytes: int | None = None) -> Plan:

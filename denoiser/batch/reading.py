@@ -60,7 +60,7 @@ class Band:
 
     @property
     def megapixels(self) -> float:
-        return self.pixels.shape[0] * self.pixels.shape[1] / 1e6
+        return float(self.pixels.shape[0] * self.pixels.shape[1] / 1e6)
 
     def hand_over(self) -> None:
         """The network is done with it."""
@@ -170,7 +170,8 @@ class Reader:
     def _cost(self, page: Page, kept: int, read: int) -> int:
         stored = page.width * page.channels * page.dtype.itemsize
         result = 0 if self.passes else page.width * colours(page) * 4
-        return kept * result + read * stored + PIECE_BYTES
+        converted = 0 if page.dtype in (np.uint8, np.uint16, np.float32) else result
+        return kept * result + read * (stored + converted) + PIECE_BYTES
 
     def _band(self, window: _Window, page: Page, rows: tuple[int, int, int, int], values: ValueRange) -> Band:
         top, start, stop, bottom = rows

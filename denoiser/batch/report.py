@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
 from denoiser.batch.names import shown
 from denoiser.errors import ExitCode, OutputError
@@ -197,25 +197,27 @@ class Events:
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
-        self.lock = threading.Lock()
-        self.stream: TextIO | None = None
+        self._file: int | None = None
         if path is not None:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                self.stream = path.open("a", encoding="utf-8", buffering=1)
+                self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
             except OSError as error:
-                raise OutputError(f"{shown(path)}: the events cannot be written ({error.strerror})") from error
+                raise self._error(error) from error
 
     def write(self, result: FileResult) -> None:
-        if self.stream is None:
+        """Append one line in one write, so that several runs may share the file."""
+        if self._file is None:
             return
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = json.dumps({"schema": EVENT_SCHEMA, "time": now, **result.to_json()})
+        line = json.dumps({"schema": EVENT_SCHEMA, "time": now, **result.to_json()}) + "\n"
         try:
-            with self.lock:
-                self.stream.write(line + "\n")
+            os.write(self._file, line.encode())
         except OSError as error:
-            raise OutputError(f"{self.path}: the events cannot be written ({error.strerror})") from error
+            raise self._error(error) from error
+
+    def _error(self, error: OSError) -> OutputError:
+        return OutputError(f"{shown(self.path or '')}: the events cannot be written ({error.strerror})")
 
     def __enter__(self) -> Events:
         return self
@@ -223,5 +225,6 @@ class Events:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.stream is not None:
-            self.stream.close()
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None

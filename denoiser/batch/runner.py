@@ -14,12 +14,13 @@ import numpy as np
 import psutil
 
 from denoiser.batch.flow import Stop
+from denoiser.batch.items import Action, Destination, Item, Plan
 from denoiser.batch.lock import Lock
 from denoiser.batch.manifest import Manifest
 from denoiser.batch.names import STATE, shown
 from denoiser.batch.options import RunOptions
 from denoiser.batch.pipeline import Pipeline, Shared
-from denoiser.batch.plan import Action, Destination, Item, Plan, inspect, make_plan
+from denoiser.batch.plan import inspect, make_plan
 from denoiser.batch.report import Events, FileResult, Report, Status
 from denoiser.batch.writing import Writer, remove_leftovers
 from denoiser.errors import DenoiserError, ExitCode, OutputError
@@ -221,7 +222,7 @@ class _Run:
     def _work(self, plan: Plan) -> None:
         o = self.options
         work = plan.work[: o.max_files]
-        targets = [path for item in work for path in (item.target, item.residual) if path]
+        targets = [path for item in work for path in item.outputs]
         remove_leftovers(targets, self._owner)
         owner = "free" if self._owner is None else self._owner
         writer = Writer(self.destination.root, owner, self._own_manifest(), o, self.key)
@@ -345,7 +346,7 @@ def _speed(network: Denoiser) -> float:
     side = 256
     while True:
         noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
-        piece = Piece(noise, 1 / 255, 1.0, 0, 0, None)
+        piece = Piece(noise, scale=1 / 255, white=1.0)
         for _ in range(2):
             begun = time.monotonic()
             for _result in network.stream([piece]):

@@ -10,20 +10,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from denoiser.batch import names
 from denoiser.batch.checks import Checks
-from denoiser.batch.flow import Cancelled, Lease
+from denoiser.batch.flow import Cancelled
+from denoiser.batch.job import CheckError, Job
 from denoiser.batch.manifest import Entry, Manifest, Stamp, content_hash
 from denoiser.batch.names import shown
 from denoiser.batch.options import RunOptions
-from denoiser.batch.plan import Item
 from denoiser.batch.reading import Band, pages_of
 from denoiser.errors import InputError, OutputError
 from denoiser.images import Header, Target, save
@@ -40,54 +38,6 @@ FATAL = frozenset(
 )  # fmt: skip
 """Errors of an output that the next output would meet as well. Others (a name too long, a file too large for its
 file system) belong to one file."""
-
-
-class CheckError(InputError):
-    """An output did not pass its check."""
-
-
-@dataclass(eq=False)
-class Job:
-    """One file on its way through the run. Each field is set by one thread and read by later ones.
-
-    Attributes
-    ----------
-    turn : int
-        Position in the run.
-    incoming : queue of Band or None
-        From the reader; None ends it.
-    outgoing : queue of Band or None
-        To the writer; None: there will be no more, abandon the file.
-    error : Exception or None
-        The first thing that went wrong.
-    """
-
-    item: Item
-    turn: int
-    incoming: queue.SimpleQueue[Band | None] = field(default_factory=queue.SimpleQueue)
-    outgoing: queue.SimpleQueue[Band | None] = field(default_factory=queue.SimpleQueue)
-    header: Header | None = None
-    stamp: Stamp | None = None
-    started: float = 0.0
-    leases: list[Lease] = field(default_factory=list)
-    losses: tuple[str, ...] = ()
-    checks: dict[str, Any] = field(default_factory=dict)
-    error: Exception | None = None
-    done: bool = False
-    settled: bool = False
-
-    def fail(self, error: Exception) -> None:
-        """Remember what went wrong and let go of the writer."""
-        if self.error is None:
-            self.error = error
-        self.outgoing.put(None)
-
-    @property
-    def form(self) -> str:
-        """Format of the output; known once the header is."""
-        if self.item.format != "keep" or self.header is None:
-            return self.item.format
-        return self.header.format
 
 
 class Writer:
@@ -190,7 +140,7 @@ class Writer:
         values = results[0] if len(results) == 1 else np.concatenate(results, axis=-1)
         pixels = join(values, band.note, self.options.strength)
         before, after = band.pixels[..., : values.shape[-1]], pixels[..., : values.shape[-1]]
-        checks.add(before, after, values)
+        checks.add(before, after, values, band.note.missing)
         if residual:
             residual.put(_difference(before, after))
         band.results = []

@@ -1,0 +1,146 @@
+"""What is there already: which outputs are finished, which are made again, which are left alone."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from denoiser.batch import names
+from denoiser.batch.items import Action, Destination, Item
+from denoiser.batch.manifest import Entry, Manifest, Stamp, content_hash
+from denoiser.batch.names import shown
+from denoiser.batch.options import RunOptions
+from denoiser.errors import UsageError
+
+
+class Decider:
+    """Decides about items whose targets may exist, by ``options.exists`` and the manifest.
+
+    Parameters
+    ----------
+    destination : Destination
+    options : RunOptions
+    key : str
+        :meth:`RunOptions.key` of this run.
+    manifest : Manifest
+        Of ``destination.root``.
+    """
+
+    def __init__(self, destination: Destination, options: RunOptions, key: str, manifest: Manifest) -> None:
+        self.root = destination.root
+        self.options = options
+        self.key = key
+        self.manifest = manifest
+        self.now = time.time()
+        self.planned: set[Path] = set()
+
+    def decide(self, items: Sequence[Item]) -> list[Item]:
+        """The items with what becomes of them.
+
+        Raises
+        ------
+        UsageError
+            If ``exists`` is ``error`` and some do.
+        """
+        self.planned = {path for item in items for path in item.outputs}
+        decided = [self._one(item) for item in items]
+        if self.options.exists == "error":
+            there = [item for item in decided if item.replaces]
+            if there:
+                raise UsageError(
+                    f"{len(there)} of {len(items)} outputs exist already, the first is {shown(there[0].target or '')}; "
+                    "choose what to do with --exists skip, overwrite or rename"
+                )
+        return decided
+
+    def _one(self, item: Item) -> Item:
+        if item.target is None:
+            return item
+        try:
+            there = item.target.stat()
+        except OSError:
+            there = None
+        if there and stat.S_ISDIR(there.st_mode):
+            return replace(item, action=Action.FAIL, reason=f"a directory is where its output {item.place} should be")
+        if there or item.target.is_symlink() or (item.residual and item.residual.exists()):
+            item = self._existing(item, Stamp.of(there) if there else None)
+        return self._ripe(item) if item.works else item
+
+    def _ripe(self, item: Item) -> Item:
+        age = self.now - item.stamp.mtime_ns / 1e9
+        if 0 <= age < self.options.min_age:
+            return _skip(item, f"changed {age:.0f} s ago and may still be written; the next run does it (--min-age)")
+        return item
+
+    def _existing(self, item: Item, there: Stamp | None) -> Item:
+        if self.options.exists == "rename":
+            return self._renamed(item)
+        item = replace(item, replaces=True)
+        if self.options.exists != "skip":
+            return item
+        entry, certain = self.manifest.current(item.place, there) if there else (None, False)
+        if entry is None and there is None and item.place in self.manifest.entries:
+            return item  # the output was removed, its residual is ours
+        if entry is None:
+            return _leave(item, edited=item.place in self.manifest.entries)
+        news = self._news(item, entry)
+        if not news:
+            fresh = replace(entry, source=item.stamp) if entry.source != item.stamp else None
+            return replace(_skip(item, "done before"), refresh=fresh)
+        return replace(item, reason=news) if certain else _leave(item, edited=True)
+
+    def _news(self, item: Item, entry: Entry) -> str:
+        """Why an output has to be made again; empty when it has not."""
+        if entry.key != self.key:
+            return "the model or the options have changed"
+        if item.residual and not _is_there(item.residual, entry.residual):
+            return "its residual is missing"
+        if entry.source == item.stamp:
+            return ""
+        if entry.source.size == item.stamp.size and _hash(item.source) == entry.content:
+            return ""
+        return "the input has changed"
+
+    def _renamed(self, item: Item) -> Item:
+        """Give the output the first free name ``stem-1``, ``stem-2`` ..."""
+        folder, slash, name = item.place.rpartition("/")
+        stem, suffix = names.split_name(name)
+        number = 0
+        while True:
+            number += 1
+            place = f"{folder}{slash}{stem}-{number}{suffix}"
+            target = self.root / place
+            residual = item.residual.with_name(f"{target.name}.tif") if item.residual else None
+            wanted = {path for path in (target, residual) if path}
+            if not wanted & self.planned and not any(os.path.lexists(path) for path in wanted):
+                self.planned |= wanted
+                return replace(item, place=place, target=target, residual=residual)
+
+
+def _skip(item: Item, reason: str) -> Item:
+    return replace(item, action=Action.SKIP, reason=reason)
+
+
+def _leave(item: Item, edited: bool) -> Item:
+    what = "was changed since it was made" if edited else "exists and was not made by this program"
+    remedy = "give --exists overwrite to replace it"
+    warning = f"{shown(item.target or '')}: {what} and is left alone; {remedy}"
+    return replace(_skip(item, f"its output {what}; {remedy}"), warning=warning)
+
+
+def _is_there(path: Path, stamp: Stamp | None) -> bool:
+    try:
+        return stamp is not None and path.stat().st_size == stamp.size
+    except OSError:
+        return False
+
+
+def _hash(path: Path) -> str:
+    try:
+        return content_hash(path)
+    except OSError:
+        return ""  # the reader will say what is wrong with it

@@ -1,0 +1,134 @@
+"""The words of a plan: where outputs go, and what becomes of each input."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from denoiser.batch.manifest import Entry, Stamp
+from denoiser.batch.names import shown
+from denoiser.errors import UsageError
+from denoiser.images import SUFFIXES
+
+
+class Action(StrEnum):
+    """What a run will do with one input."""
+
+    DENOISE = "denoise"
+    COPY = "copy"
+    SKIP = "skip"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where outputs go.
+
+    Attributes
+    ----------
+    root : Path
+        The output directory, or the directory of the one output file.
+    file : Path or None
+        The output file, where OUT names one.
+    """
+
+    root: Path
+    file: Path | None = None
+
+    @classmethod
+    def of(cls, output: str | Path) -> Destination:
+        """OUT is a file if it is one, or if there is nothing yet and its suffix is an image's.
+
+        Raises
+        ------
+        UsageError
+            If it exists and is neither a directory nor an image by its suffix.
+        """
+        path = Path(output)
+        if path.is_dir() or str(output).endswith(("/", os.sep)):
+            return cls(path)
+        if path.suffix.lower() in SUFFIXES:
+            return cls(path.parent, path)
+        if path.exists():
+            raise UsageError(f"{shown(path)}: the output is a file without an image's suffix, not a directory")
+        return cls(path)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One input and what becomes of it.
+
+    Attributes
+    ----------
+    place : str
+        The output's path below the output directory, with slashes: its name in the manifest.
+    target, residual : Path or None
+        Where the output and the residual go; ``target`` is None for inputs that have none.
+    format : str
+        Format of the output, or ``keep``.
+    reason : str
+        Why it is skipped or fails, or is done again.
+    warning : str
+        What the user should know though it is no failure.
+    replaces : bool
+        Whether a file is there that may be replaced.
+    refresh : Entry or None
+        What the manifest should learn about a finished output: its input's new time.
+    pages, megapixels, losses
+        Known after :func:`inspect` alone.
+    """
+
+    source: Path
+    place: str
+    target: Path | None
+    action: Action
+    stamp: Stamp
+    format: str = "keep"
+    reason: str = ""
+    warning: str = ""
+    residual: Path | None = None
+    replaces: bool = False
+    refresh: Entry | None = None
+    pages: int = 0
+    megapixels: float = 0.0
+    losses: tuple[str, ...] = ()
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """The files that it would write."""
+        return tuple(path for path in (self.target, self.residual) if path is not None)
+
+    @property
+    def works(self) -> bool:
+        """Whether there is something to do."""
+        return self.action in (Action.DENOISE, Action.COPY)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do, in bytewise order of the inputs' places.
+
+    Attributes
+    ----------
+    found : int
+        Image files that the inputs hold, over all shares.
+    ignored : int
+        Files that were passed over.
+    """
+
+    items: tuple[Item, ...]
+    root: Path
+    found: int
+    ignored: int
+
+    @property
+    def work(self) -> tuple[Item, ...]:
+        """The items with something to do."""
+        return tuple(item for item in self.items if item.works)
+
+    @property
+    def megapixels(self) -> float:
+        """Megapixels of the work; 0 before :func:`inspect`."""
+        return sum(item.megapixels for item in self.work)
