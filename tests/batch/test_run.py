@@ -144,7 +144,7 @@ print(json.dumps([time.process_time() - begun, report.totals()["skipped"], "torc
 @given(
     st.integers(1, 70),
     st.integers(1, 30),
-    st.sampled_from([1, 2, 3, 5]),
+    st.sampled_from([1, 2, 3, 4]),
     st.sampled_from([np.uint8, np.uint16, np.float32, np.float64, np.int32]),
     st.integers(200, 40_000),
     st.integers(1, 5),
@@ -175,10 +175,31 @@ def test_bands_are_the_same_as_the_whole(
 
 @pytest.mark.parametrize("channels", [1, 2, 4, 5])
 def test_other_numbers_of_channels_go_one_by_one(tmp_path: Path, runs: Runs, channels: int) -> None:
+    import tifffile
+
     array = picture(1, channels=channels)
-    write_npy(tmp_path / "in" / "a.npy", array)
+    (tmp_path / "in").mkdir()
+    tifffile.imwrite(
+        tmp_path / "in" / "a.tif",
+        array if channels > 1 else array[:, :, 0],
+        photometric="minisblack",
+        planarconfig="contig",
+        extrasamples=["unspecified"] * (channels - 1),
+    )
+    network = FakeDenoiser()
+    assert runs(network).exit_code == 0
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out" / "a.tif").reshape(array.shape), smoothed(array))
+    assert len(network.heights) == channels
+
+
+def test_alpha_is_never_touched(tmp_path: Path, runs: Runs) -> None:
+    array = picture(1, channels=4)
+    (tmp_path / "in").mkdir()
+    Image.fromarray(array).save(tmp_path / "in" / "a.png")
     assert runs().exit_code == 0
-    np.testing.assert_array_equal(np.load(tmp_path / "out" / "a.npy"), smoothed(array))
+    made = np.asarray(Image.open(tmp_path / "out" / "a.png"))
+    np.testing.assert_array_equal(made[..., 3], array[..., 3])
+    np.testing.assert_array_equal(made[..., :3], smoothed(array[..., :3]))
 
 
 def test_memory_is_bounded_by_the_budget_and_not_by_the_picture(tmp_path: Path, runs: Runs) -> None:
