@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 FREE_SHARE = 0.5
 """Share of the free memory that is used where the user sets no budget."""
 
-ACTIVATION_SHARE = 0.5
-"""Share of the budget for what the network holds while it computes; a measurement that knows nothing of the
-libraries' own buffers decides, hence the rest is not given away completely."""
+ACTIVATION_SHARE = 0.6
+"""Share of the budget for what the network holds while it computes."""
+
+ALLOCATED = 1.5
+"""Memory that is taken per byte of live tensors: allocators and libraries keep some of their own (measured)."""
 
 FLIGHT_SHARE = 0.25
 """Share of the budget for pieces that were taken and not yet given back."""
@@ -97,9 +99,12 @@ class Denoiser:
         """Shapes of windows and batches for this network, device and budget."""
         options, multiple = self.options, self.needs.multiple_of
         network = self._engine.network(self.precision)
-        activations = self._budget * ACTIVATION_SHARE / self._engine.workers
-        limit = sizing.window_limit(activations, *probes.footprint(network, multiple))
         on_cpu = self.device.type == "cpu"
+        bytes_per_pixel, elements_per_pixel = probes.footprint(network, multiple)
+        pixels_at_once = self._budget * ACTIVATION_SHARE / (bytes_per_pixel * ALLOCATED)
+        # Few workers with large windows do less work in all than many with small ones, because halos cost less.
+        self._engine.limit_workers(int(pixels_at_once / (sizing.CPU_WINDOW / 2)))
+        limit = max(1, int(min(pixels_at_once / self._engine.workers, sizing.MOST_ELEMENTS / elements_per_pixel)))
         found = Sizing(
             tile=options.tile if isinstance(options.tile, int) else None,
             halo=0,

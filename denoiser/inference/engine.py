@@ -48,11 +48,19 @@ class Ticket(Protocol):
 class Engine(Protocol):
     """Computes batches on one device."""
 
-    depth: int
-    """How many batches may be under way at once."""
+    @property
+    def depth(self) -> int:
+        """How many batches may be under way at once."""
+        ...
 
-    workers: int
-    """How many of these compute at the same time, and need memory for it."""
+    @property
+    def workers(self) -> int:
+        """How many of these compute at the same time, and need memory for it."""
+        ...
+
+    def limit_workers(self, most: int) -> None:
+        """Let no more than so many batches compute at the same time, at least one. Before the first batch."""
+        ...
 
     def submit(self, items: Sequence[Item], key: Key, places: int, share: int) -> Ticket:
         """Begin a batch of ``places`` windows, of which ``items`` are real.
@@ -78,6 +86,9 @@ class Networks:
         if precision not in self._made:
             self._made[precision] = Network(self._module, self._device, precision)
         return self._made[precision]
+
+    def limit_workers(self, most: int) -> None:
+        """Nothing to do where one batch computes at a time."""
 
 
 def as_tensor(stored: NDArray[Any]) -> Tensor:
@@ -146,8 +157,16 @@ class CpuEngine(Networks):
         # and none of them knows the quota of a container.
         self.threads = min(devices.threads(), torch.get_num_threads())
         self.workers = min(self.threads, _MOST_WORKERS)
-        self.depth = 2 * self.workers
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="denoiser-cpu")
+
+    @property
+    def depth(self) -> int:
+        return 2 * self.workers
+
+    def limit_workers(self, most: int) -> None:
+        if most < self.workers:
+            self.workers = max(1, most)
+            self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="denoiser-cpu")
 
     def submit(self, items: Sequence[Item], key: Key, places: int, share: int) -> Ticket:
         threads = max(1, self.threads // min(share, self.workers))

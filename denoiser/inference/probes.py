@@ -24,11 +24,11 @@ SEED = 20250601
 NOISE = 25 / 255
 """Standard deviation of the noise on the patch; the full range is 1."""
 
-LARGEST_DEVIATION = {"fp32": 1e-3, "bf16": 0.5, "fp16": 0.1}
+LARGEST_DEVIATION = {"fp32": 1e-3, "bf16": 0.25, "fp16": 0.05}
 """Largest difference of a residual from its float64 reference, in standard deviations of the noise on the patch."""
 
-TYPICAL_DEVIATION = {"fp32": 1e-4, "bf16": 0.06, "fp16": 0.01}
-"""The same for the root mean square."""
+TYPICAL_DEVIATION = {"fp32": 1e-4, "bf16": 0.02, "fp16": 0.004}
+"""The same for the root mean square. The bundled flagship measures 0.008 in bf16, and loses 0.01 dB by it."""
 
 _PREFERRED = {"cpu": ("bf16", "fp32"), "cuda": ("fp16", "bf16", "fp32"), "mps": ("fp16", "fp32")}
 """Precisions by speed, fastest first. fp16 has more digits than bf16 at the same speed; CPUs only emulate it."""

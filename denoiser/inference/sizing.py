@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from denoiser.errors import UsageError
@@ -13,7 +12,7 @@ CPU_WINDOW = 2**21
 """Most pixels of a window on the CPU. Speed per pixel is flat up to about two megapixels and falls
 beyond, where activations leave the caches for good; smaller windows pay more for their halos."""
 
-CPU_BATCH = 2**18
+CPU_BATCH = 2**17
 """Pixels of a batch of small windows on the CPU: larger ones are not faster, and hold results back longer."""
 
 GPU_BATCH = 2**21
@@ -136,8 +135,3 @@ def check_tile(sizing: Sizing) -> None:
             f"tile {sizing.tile} is too small: with a halo of {sizing.halo} on both sides and a stride of "
             f"{sizing.multiple} this model needs at least {least}; choose a larger --tile or a smaller --halo"
         )
-
-
-def window_limit(budget: float, bytes_per_pixel: float, elements_per_pixel: float) -> int:
-    """Most pixels of a batch under a budget in bytes and the limit on elements of one tensor."""
-    return max(1, math.floor(min(budget / bytes_per_pixel, MOST_ELEMENTS / elements_per_pixel)))
