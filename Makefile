@@ -5,6 +5,8 @@
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+# Clean pictures to measure on: the project's 24 validation crops, or any folder of PNG pictures.
+CLEAN ?= ../shared/data/photos/val
 BIN := .venv/bin
 READY := .venv/ready
 BENCH := .venv/ready-bench
@@ -14,8 +16,8 @@ BENCH := .venv/ready-bench
 help:
 	@echo 'make demo            denoise examples/noisy into demo-out'
 	@echo 'make test            linter, types, layers and tests'
-	@echo 'make bench-speed     measure speed against other denoisers'
-	@echo 'make bench-quality   measure quality against other denoisers'
+	@echo 'make bench-speed     measure speed against other denoisers (CLEAN=folder of clean PNG pictures)'
+	@echo 'make bench-quality   measure quality against other denoisers (CLEAN=folder)'
 	@echo 'make dist            build the sdist, and the wheel from it'
 	@echo 'make clean           remove the environment and everything built'
 
@@ -41,10 +43,10 @@ test: $(READY)
 	$(BIN)/python -m pytest
 
 bench-speed: $(BENCH)
-	$(BIN)/python examples/bench_speed.py
+	$(BIN)/python examples/bench_speed.py $(CLEAN)
 
 bench-quality: $(BENCH)
-	$(BIN)/python examples/bench_quality.py
+	$(BIN)/python examples/bench_quality.py $(CLEAN) --bm3d-every 4
 
 dist: $(READY)
 	$(BIN)/python -m build
