@@ -1,13 +1,21 @@
-"""Directories: plan, manifest, pipeline, report. Importing this room does not import torch."""
+"""Directories: plan, manifest, pipeline, report. Importing this room does not import torch.
+
+What reads pictures is imported when it is first used, so that options are checked at once.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from denoiser.batch.flow import Stop
-from denoiser.batch.items import Action, Destination, Item, Plan
 from denoiser.batch.options import RunOptions
-from denoiser.batch.plan import make_plan
 from denoiser.batch.report import FileResult, Report, Status
-from denoiser.batch.runner import run
+
+if TYPE_CHECKING:
+    from denoiser.batch.items import Action, Destination, Item, Plan
+    from denoiser.batch.plan import make_plan
+    from denoiser.batch.runner import run
 
 __all__ = [
     "Action",
@@ -22,3 +30,20 @@ __all__ = [
     "make_plan",
     "run",
 ]
+
+_LAZY = {
+    "Action": "denoiser.batch.items",
+    "Destination": "denoiser.batch.items",
+    "Item": "denoiser.batch.items",
+    "Plan": "denoiser.batch.items",
+    "make_plan": "denoiser.batch.plan",
+    "run": "denoiser.batch.runner",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value

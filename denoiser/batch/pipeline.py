@@ -31,7 +31,7 @@ from denoiser.batch.reading import BAND_SHARE, Band, Grid, Reader
 from denoiser.batch.report import FileResult, Status
 from denoiser.batch.writing import Writer
 from denoiser.errors import DenoiserError, InputError, OutputError, UnavailableError
-from denoiser.images import Source, losses, open_source
+from denoiser.images import Source, losses, open_source, refusal
 from denoiser.images.pixels import groups
 from denoiser.progress import Progress
 
@@ -278,9 +278,12 @@ class Pipeline:
         job.header = source.header
         if job.item.action is not Action.COPY:
             job.losses = losses(source.header, job.form)
-        if job.losses and self.shared.options.strict:
-            source.close()
-            raise InputError(f"--strict: {job.form} cannot keep {', '.join(job.losses)}")
+            refused = refusal(source.header, job.form)
+            if job.losses and self.shared.options.strict:
+                refused = f"--strict: {job.form} cannot keep {', '.join(job.losses)}"
+            if refused:
+                source.close()
+                raise InputError(refused)
         return source
 
     def _lease(self, job: Job, amount: int) -> Lease:

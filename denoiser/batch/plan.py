@@ -21,7 +21,7 @@ from denoiser.batch.manifest import Manifest, Stamp
 from denoiser.batch.names import shown
 from denoiser.batch.options import RunOptions
 from denoiser.errors import DenoiserError, UsageError
-from denoiser.images import SUFFIXES, losses, open_source
+from denoiser.images import SUFFIXES, losses, open_source, refusal
 
 FILE_WEIGHT = 64 * 1024
 """What a file costs in a share besides its bytes: opening, syncing, renaming."""
@@ -184,6 +184,8 @@ def _inspect(item: Item, strict: bool, max_bytes: int | None) -> Item:
     form = header.format if item.format == "keep" else item.format
     lost = () if item.action is Action.COPY else losses(header, form)
     item = replace(item, pages=len(header.pages), megapixels=header.megapixels, losses=lost)
+    if refused := refusal(header, form):
+        return replace(item, action=Action.FAIL, reason=refused)
     if strict and lost:
         return replace(item, action=Action.FAIL, reason=f"--strict: {form} cannot keep {', '.join(lost)}")
     return item

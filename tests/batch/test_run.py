@@ -443,6 +443,16 @@ def test_strict_fails_what_would_lose_something(folder: Path, tmp_path: Path, ru
     assert "16 bit" in wide.warnings[0]
 
 
+def test_what_a_format_cannot_hold_at_all_fails_before_it_is_computed(folder: Path, tmp_path: Path, runs: Runs) -> None:
+    write_npy(folder / "stack.npy", np.stack([picture(1), picture(2)]))
+    network = FakeDenoiser()
+    for dry in (True, False):
+        report = runs(network, format="png", dry_run=dry)
+        assert [result.source.name for result in report.failures] == ["stack.npy"]
+        assert "one page" in report.failures[0].reason
+    assert network.heights.count(24) == 12
+
+
 def test_nothing_to_do(tmp_path: Path, runs: Runs) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "notes.txt").write_text("no image")
