@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from denoiser.batch import Report
 
 
+BROKEN = (ExitCode.NOTHING_TO_DO, ExitCode.UNAVAILABLE, ExitCode.OUTPUT)
+"""Ends whose message is an error, which is told even when quiet."""
+
+
 def show(report: Report, talk: console.Talk, json: bool) -> None:
     """Render a report: on stdout the JSON document or a dry run's plan, on stderr the summary line."""
     talk.finish()
@@ -20,13 +24,15 @@ def show(report: Report, talk: console.Talk, json: bool) -> None:
         from denoiser.cli import tables
 
         tables.show_plan(report)
-    talk.note(line(report), "error" if report.exit_code is ExitCode.NOTHING_TO_DO else "summary")
+    broken = report.exit_code in BROKEN
+    if broken:
+        talk.note(report.message, "error")
+    if report.files:
+        talk.note(line(report, with_message=not broken), "summary")
 
 
-def line(report: Report) -> str:
+def line(report: Report, with_message: bool = True) -> str:
     """One sentence, for example ``240 denoised, 12 skipped, 1 failed: 812.0 MP in 4 min 5 s, 3.31 MP/s on cpu``."""
-    if not report.files:
-        return report.message
     totals = report.totals()
     words = {"planned": "to do", "done": "denoised", "copied": "copied", "skipped": "skipped", "failed": "failed"}
     counts = [f"{totals[key]:,} {word}" for key, word in words.items() if totals[key]]
@@ -37,7 +43,7 @@ def line(report: Report) -> str:
     elif totals["done"]:
         text += f": {report.megapixels:,.1f} MP in {console.duration(report.seconds)}"
         text += f", {totals['megapixels_per_second']:.2f} MP/s{_engine(report)}"
-    return f"{text}; {report.message}" if report.message else text
+    return f"{text}; {report.message}" if report.message and with_message else text
 
 
 def _engine(report: Report) -> str:

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from denoiser.errors import ExitCode
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 Invoke = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -22,6 +24,8 @@ class Recorder:
         self.output: Path | None = None
         self.raises: BaseException | None = None
         self.notes: list[tuple[str, str]] = []
+        self.stopped: ExitCode | None = None
+        self.message = ""
 
     def __call__(self, inputs: Sequence[str], output: Path, options: Any, progress: Any, **rest: Any) -> Any:
         from denoiser.batch import FileResult, Report, Status
@@ -40,4 +44,6 @@ class Recorder:
             started=datetime(2024, 11, 20, tzinfo=UTC),
             seconds=2.0,
             options=options.to_json(),
+            stopped=self.stopped,
+            message=self.message,
         )

@@ -156,6 +156,21 @@ def test_nothing_but_the_summary_on_stderr_and_nothing_on_stdout(
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_broken_end_is_told_even_when_quiet(recorder: Recorder, capfd: pytest.CaptureFixture[str]) -> None:
+    recorder.stopped, recorder.message = ExitCode.OUTPUT, "out: the disk is full; make room and start again"
+    assert main(["run", "in", "out", "--quiet"]) == ExitCode.OUTPUT
+    assert capfd.readouterr().err == f"error: {recorder.message}\n"
+    assert main(["run", "in", "out"]) == ExitCode.OUTPUT
+    lines = capfd.readouterr().err.splitlines()
+    assert lines == [f"error: {recorder.message}", "1 denoised: 1.5 MP in 2.0 s, 0.75 MP/s"]
+
+
+def test_an_early_end_is_part_of_the_summary(recorder: Recorder, capfd: pytest.CaptureFixture[str]) -> None:
+    recorder.stopped, recorder.message = ExitCode.TERMINATED, "terminated; the next run goes on"
+    assert main(["run", "in", "out"]) == ExitCode.TERMINATED
+    assert capfd.readouterr().err.endswith("0.75 MP/s; terminated; the next run goes on\n")
+
+
 def test_json_stands_alone_on_stdout(recorder: Recorder, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "in", "out", "--json"]) == ExitCode.OK
     document = json.loads(capfd.readouterr().out)

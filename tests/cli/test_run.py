@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -105,15 +107,15 @@ def test_stopped_at_a_limit(
     assert run(pictures, tmp_path / "late", "--model", tiny_model, "--max-runtime", "0s") == ExitCode.STOPPED
 
 
-def test_locked(pictures: Path, tiny_model: Path, tmp_path: Path, invoke: Invoke) -> None:
+def test_locked(pictures: Path, tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from denoiser.batch.lock import Lock
 
-    (tmp_path / "out").mkdir()
-    with Lock(tmp_path / "out"):
-        done = invoke("run", pictures, tmp_path / "out", "--model", tiny_model)
-        assert done.returncode == ExitCode.LOCKED
-        assert b"out" in done.stderr
-        assert invoke("run", pictures, tmp_path / "out", "--model", tiny_model, "--no-lock").returncode == ExitCode.OK
+    out = tmp_path / "out"
+    with Lock(out):
+        assert run(pictures, out, "--model", tiny_model) == ExitCode.LOCKED
+        assert str(out) in capfd.readouterr().err
+        assert not list(out.glob("*.png"))
+        assert run(pictures, out, "--model", tiny_model, "--no-lock") == ExitCode.OK
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals as POSIX has them")
@@ -122,7 +124,7 @@ def test_signals_stop_between_files(tiny_model: Path, tmp_path: Path, number: si
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     noise = np.random.default_rng(0).integers(0, 255, (512, 512, 3), dtype=np.uint8)
-    for index in range(200):
+    for index in range(80):
         Image.fromarray(np.roll(noise, index, 0)).save(folder / f"{index:03}.png", compress_level=0)
     command = [sys.executable, "-m", "denoiser", "run", folder, out, "--model", tiny_model, "--device", "cpu"]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
@@ -135,33 +137,50 @@ def test_signals_stop_between_files(tiny_model: Path, tmp_path: Path, number: si
     assert process.returncode == code, err
     assert b"Traceback" not in err
     finished = list(out.glob("*.png"))
-    assert 0 < len(finished) < 200
+    assert 0 < len(finished) < 80
     assert not list(out.glob(".*denoiser-tmp"))
     for path in finished:
         assert np.asarray(Image.open(path)).shape == (512, 512, 3)
 
 
-def test_a_stream(pictures: Path, tiny_model: Path, invoke: Invoke, tmp_path: Path) -> None:
-    picture = (pictures / "a.png").read_bytes()
-    done = invoke("run", "-", "-", "--model", tiny_model, input=picture)
+def test_a_stream_in_a_process_of_its_own(pictures: Path, tiny_model: Path, invoke: Invoke) -> None:
+    done = invoke("run", "-", "-", "--model", tiny_model, input=(pictures / "a.png").read_bytes())
     assert done.returncode == ExitCode.OK, done.stderr
-    (tmp_path / "from stdout.png").write_bytes(done.stdout)
-    result = Image.open(tmp_path / "from stdout.png")
+    result = Image.open(io.BytesIO(done.stdout))
     assert (result.format, result.size, result.mode) == ("PNG", (31, 24), "RGB")
-    assert invoke("run", "-", "-", "--strength", "0", "--model", tiny_model, input=picture).stdout == picture
-    done = invoke("run", "-", tmp_path / "named.png", "--model", tiny_model, input=picture)
-    assert done.returncode == ExitCode.OK
-    assert (tmp_path / "named.png").read_bytes() == (tmp_path / "from stdout.png").read_bytes()
-    done = invoke("run", pictures / "b.jpg", "-", "--model", tiny_model, "--format", "png")
-    assert done.stdout.startswith(b"\x89PNG")
 
 
-def test_streams_that_make_no_sense(pictures: Path, tiny_model: Path, invoke: Invoke) -> None:
-    model = ("--model", tiny_model)
-    assert invoke("run", "-", "-", *model, input=b"not a picture").returncode == ExitCode.SOME_FAILED
-    assert invoke("run", "-", pictures, "-", *model, input=b"").returncode == ExitCode.USAGE
-    assert invoke("run", pictures, "-", *model).returncode == ExitCode.USAGE
-    assert invoke("run", "-", "-", "--json", *model, input=b"").returncode == ExitCode.USAGE
+@pytest.fixture
+def stdin(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
+    """Put bytes on standard input."""
+    return lambda data: monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
+def test_streams(
+    pictures: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    stdin: Callable[[bytes], None],
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    picture = (pictures / "a.png").read_bytes()
+    stdin(picture)
+    assert run("-", "-", "--strength", 0, "--model", tiny_model) == ExitCode.OK
+    assert capfdbinary.readouterr().out == picture
+    stdin(picture)
+    assert run("-", tmp_path / "named.png", "--model", tiny_model) == ExitCode.OK
+    assert capfdbinary.readouterr().out == b""
+    assert Image.open(tmp_path / "named.png").size == (31, 24)
+    assert run(pictures / "b.jpg", "-", "--model", tiny_model, "--format", "png") == ExitCode.OK
+    assert capfdbinary.readouterr().out.startswith(b"\x89PNG")
+
+
+def test_streams_that_make_no_sense(pictures: Path, tiny_model: Path, stdin: Callable[[bytes], None]) -> None:
+    stdin(b"not a picture")
+    assert run("-", "-", "--model", tiny_model) == ExitCode.SOME_FAILED
+    assert run("-", pictures, "-", "--model", tiny_model) == ExitCode.USAGE
+    assert run(pictures, "-", "--model", tiny_model) == ExitCode.USAGE
+    assert run("-", "-", "--json", "--model", tiny_model) == ExitCode.USAGE
 
 
 def test_a_plan_writes_nothing(
