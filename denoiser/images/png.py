@@ -109,6 +109,8 @@ def _read_chunks(path: Path, file: BinaryIO) -> tuple[list[Chunk], bool]:
         keyed |= kind == b"tRNS"
         if kind == b"acTL":
             _refuse_animation(path, _chunk_data(path, file, kind, size))
+        elif kind in (b"PLTE", b"tRNS"):
+            _chunk_data(path, file, kind, size)  # checked, since the codec passes over damage in them
         elif kind in _STRUCTURAL or not _may_be_kept(kind):
             file.seek(size + 4, 1)
         else:

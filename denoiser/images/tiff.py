@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import tifffile
-from tifffile import PHOTOMETRIC
+from tifffile import COMPRESSION, PHOTOMETRIC
 
 from denoiser.errors import InputError
 from denoiser.images.formats import NUMBERS, type_code
@@ -28,6 +28,7 @@ from denoiser.images.tiff_record import (
     nodata_of,
     read_ifd,
 )
+from denoiser.images.tiff_write import written_compression
 
 # What tifffile has to say about odd files would reach the user's stderr as lines that name no file.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -82,9 +83,7 @@ class TiffSource:
         if not listing.pages:
             raise InputError(f"{path}: holds no picture")
         if not listing.streams:
-            largest = max(listing.pages, key=lambda page: page.nbytes)
-            what = f"its {largest.width} x {largest.height} pixels, compressed in one piece,"
-            check_size(path, largest.nbytes, max_bytes, what)
+            check_size(path, listing.largest, max_bytes, "its strips or tiles")
         self._addresses = listing.addresses
         self._ifds = tuple(listing.ifds)
         count = _virtual_pages(tif, listing.pages)
@@ -210,6 +209,8 @@ class _Listing:
         self.dropped: list[str] = []
         self.common = Common()
         self.streams = True
+        self.largest = 0
+        """Bytes of the largest strip or row of tiles of pages that do not stream."""
 
     def add(self, number: int, main: tifffile.TiffPage) -> None:
         """Take in a main directory and the SubIFDs below it, reduced versions as pages of their own."""
@@ -227,6 +228,7 @@ class _Listing:
             self._take(page, (number, index), 0)
 
     def _take(self, directory: tifffile.TiffPage, address: _Address, reduced: int) -> None:
+        _check_layout(self._path, directory)
         ifd = replace(read_ifd(directory, self._keep_indices), reduced=reduced)
         page = _page(self._path, directory, ifd)
         _check_extent(self._path, directory, self._size)
@@ -236,7 +238,11 @@ class _Listing:
         self.ifds.append(ifd)
         self.addresses.append(address)
         self.dropped += dropped_by(directory)
-        self.streams &= _streams(directory, page)
+        if ifd.compression not in (written_compression(page, ifd), COMPRESSION.OJPEG) and not ifd.bits:
+            self.dropped.append(f"{COMPRESSION(ifd.compression).name} compression")
+        if not _is_uncompressed(directory):
+            self.largest = max(self.largest, _segment_bytes(directory, page))
+            self.streams = self.largest <= _LARGEST_SEGMENT
 
 
 def _subpages(page: tifffile.TiffPage) -> list[tifffile.TiffPage]:
@@ -247,14 +253,20 @@ def _is_mask(page: tifffile.TiffPage) -> bool:
     return bool((page.tags.valueof(254) or 0) & MASK_PAGE)
 
 
+def _check_layout(path: Path, page: tifffile.TiffPage) -> None:
+    """Damaged fields may hold several numbers, or none, where others count on one."""
+    sides = [page.imagelength, page.imagewidth, page.samplesperpixel, page.bitspersample]
+    sides += [page.tilelength, page.tilewidth] if page.is_tiled else [page.rowsperstrip]
+    if not all(isinstance(side, int) and side > 0 for side in sides):
+        raise InputError(f"{path}: has a page without a proper size; the file is damaged")
+
+
 def _page(path: Path, page: tifffile.TiffPage, ifd: Ifd) -> Page:
     reason = _REFUSED.get(PHOTOMETRIC(page.photometric))
     if reason:
         raise InputError(f"{path}: is {reason}")
     if page.imagedepth > 1:
         raise InputError(f"{path}: stores volumes in one page; convert it to one page a slice")
-    if not (page.imagelength and page.imagewidth):
-        raise InputError(f"{path}: has a page without pixels; the file is damaged")
     dtype = _read_as(page, ifd)
     if dtype is None or type_code(dtype) not in NUMBERS:
         kind = page.dtype or f"{page.bitspersample}-bit samples"
@@ -312,10 +324,14 @@ def _is_plain(directory: tifffile.TiffPage, ifd: Ifd) -> bool:
     )
 
 
-def _streams(directory: tifffile.TiffPage, page: Page) -> bool:
-    if directory.compression == 1 and not directory.is_tiled:
-        return True
-    return _segment_height(directory) * page.width * page.channels * page.dtype.itemsize <= _LARGEST_SEGMENT
+def _is_uncompressed(directory: tifffile.TiffPage) -> bool:
+    return bool(directory.compression == 1 and not directory.is_tiled)
+
+
+def _segment_bytes(directory: tifffile.TiffPage, page: Page) -> int:
+    """Bytes that have to be decoded for a single row."""
+    width = max(page.width, directory.tilewidth if directory.is_tiled else 0)
+    return _segment_height(directory) * width * page.channels * page.dtype.itemsize
 
 
 def _check_extent(path: Path, page: tifffile.TiffPage, size: int) -> None:

@@ -111,10 +111,10 @@ def read_ifd(page: tifffile.TiffPage, keep_indices: bool) -> Ifd:
         planar=page.planarconfig == 2 and page.samplesperpixel > 1,
         tile=(page.tilelength, page.tilewidth) if page.is_tiled else None,
         rows_per_strip=None if page.is_tiled else min(page.rowsperstrip, page.imagelength),
-        extrasamples=tuple(int(kind) for kind in page.extrasamples),
+        extrasamples=tuple(int(kind) if kind in (1, 2) else 0 for kind in page.extrasamples),
         subfiletype=page.tags.valueof(254),
         resolution=_resolution(page),
-        resolution_unit=int(page.tags.valueof(296, 2)),
+        resolution_unit=_resolution_unit(page),
         subsampling=tuple(page.tags.valueof(530, (2, 2))),
         tags=_carried_tags(page, expanded=bits > 0 or palette is not None, palette_kept=palette is None),
         exif=_exif(page),
@@ -132,6 +132,12 @@ def _palette(page: tifffile.TiffPage) -> NDArray[Any] | None:
         return np.ascontiguousarray(table.astype(np.uint16))
     # Some writers stored 8-bit values; the standard asks for 16.
     return np.ascontiguousarray((table if table.max() < 256 else table >> 8).astype(np.uint8))
+
+
+def _resolution_unit(page: tifffile.TiffPage) -> int:
+    """None, inch or centimetre; what is nothing of the kind counts as none."""
+    unit = page.tags.valueof(296, 2)
+    return int(unit) if unit in (1, 2, 3) else 1
 
 
 def _resolution(page: tifffile.TiffPage) -> tuple[tuple[int, int], tuple[int, int]] | None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -16,7 +17,7 @@ import tifffile
 from tifffile import COMPRESSION, PHOTOMETRIC
 
 from denoiser.images.bands import regroup
-from denoiser.images.formats import type_code
+from denoiser.images.formats import NUMBERS, type_code
 from denoiser.images.image import Bands, Page, Pixels, Target
 from denoiser.images.tiff_exif import attach, stand_ins
 from denoiser.images.tiff_record import JPEG_COMPRESSIONS, Ifd, TiffRecord
@@ -36,26 +37,38 @@ _DEFLATE_LEVEL = 1
 """Within 1% of the size of level 6 on predicted photographs, and half as long again in speed."""
 _JPEG_QUALITY = 95
 
-_LOSSLESS_ARGUMENTS: dict[int, dict[str, Any]] = {
-    COMPRESSION.NONE: {},
-    COMPRESSION.LZW: {},
-    COMPRESSION.PACKBITS: {"axis": -2},
-    COMPRESSION.LZMA: {},
-    COMPRESSION.ZSTD: {},
-    COMPRESSION.LERC: {},
-    COMPRESSION.PNG: {},
-    COMPRESSION.WEBP: {"lossless": True},
-    COMPRESSION.JPEGXL: {"lossless": True},
-    COMPRESSION.JPEG2000: {"codecformat": 0, "reversible": True},
-}
 _DEFLATES = (COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE)
 _PREDICTABLE = (COMPRESSION.LZW, COMPRESSION.LZMA, COMPRESSION.ZSTD, *_DEFLATES)
-_CODEC_DTYPES: dict[int, tuple[str, ...]] = {
-    COMPRESSION.PNG: ("u1", "u2"),
-    COMPRESSION.WEBP: ("u1",),
-    COMPRESSION.JPEGXL: ("u1", "u2"),
-    COMPRESSION.JPEG2000: ("u1", "u2"),
-    COMPRESSION.JPEG: ("u1",),
+
+
+@dataclass(frozen=True)
+class _Codec:
+    """A compression that can be written, the arguments that make it lossless, and the pixels that it takes."""
+
+    arguments: dict[str, Any] = field(default_factory=dict)
+    dtypes: frozenset[str] = NUMBERS
+    channels: tuple[int, ...] = ()
+    """Of interleaved pixels; any number if empty."""
+    side: int = 2**31
+    """Pixels a side of a strip or tile."""
+
+
+_8_BIT, _TO_16_BIT = frozenset({"u1"}), frozenset({"u1", "u2"})
+_CODECS: dict[int, _Codec] = {
+    COMPRESSION.NONE: _Codec(),
+    COMPRESSION.LZW: _Codec(),
+    COMPRESSION.PACKBITS: _Codec({"axis": -2}),
+    COMPRESSION.LZMA: _Codec(),
+    COMPRESSION.ZSTD: _Codec(),
+    COMPRESSION.LERC: _Codec(),
+    COMPRESSION.ADOBE_DEFLATE: _Codec(),
+    COMPRESSION.DEFLATE: _Codec(),
+    COMPRESSION.JPEG: _Codec({}, _8_BIT, (1, 3), 65500),
+    COMPRESSION.PNG: _Codec({}, _TO_16_BIT, (1, 3, 4)),
+    COMPRESSION.WEBP: _Codec({"lossless": True}, _8_BIT, (3, 4), 16383),
+    COMPRESSION.JPEGXL: _Codec({"lossless": True}, _TO_16_BIT, (1, 3, 4)),
+    COMPRESSION.JPEGXL_DNG: _Codec({"lossless": True}, _TO_16_BIT, (1, 3, 4)),
+    COMPRESSION.JPEG2000: _Codec({"codecformat": 0, "reversible": True}, _TO_16_BIT, (1, 3, 4)),
 }
 
 _Encode = Callable[[Pixels], bytes]
@@ -105,7 +118,7 @@ class _PageWriter:
         self._ifd = ifd
         self._folder = folder
         self._planar = ifd.planar and page.channels > 1
-        self._compression = _compression(page, ifd)
+        self._compression = written_compression(page, ifd)
         self._predictor = _predictor(page, ifd, self._compression)
         self._colours = _colours(page, ifd)
         self._jpeg = self._compression == COMPRESSION.JPEG
@@ -192,7 +205,7 @@ class _PageWriter:
         if self._compression in _DEFLATES:
             return {"level": _DEFLATE_LEVEL if target.compress_level is None else target.compress_level}
         if not self._jpeg:
-            return _LOSSLESS_ARGUMENTS[self._compression]
+            return _CODECS[self._compression].arguments
         quality = {"level": target.quality or _JPEG_QUALITY}
         if self._subsampling is None:
             return quality
@@ -225,16 +238,16 @@ class _PageWriter:
         return encoded
 
 
-def _compression(page: Page, ifd: Ifd) -> int:
+def written_compression(page: Page, ifd: Ifd) -> int:
     """The input's compression, or deflate where that cannot be written or not with these pixels."""
     wanted = COMPRESSION.JPEG if ifd.compression in JPEG_COMPRESSIONS else ifd.compression
-    known = wanted in _LOSSLESS_ARGUMENTS or wanted in _DEFLATES or wanted == COMPRESSION.JPEG
-    dtypes = _CODEC_DTYPES.get(wanted)
-    fits = dtypes is None or type_code(page.dtype) in dtypes
-    if wanted in _CODEC_DTYPES and not ifd.planar:
-        most = (1, 3) if wanted in (COMPRESSION.JPEG, COMPRESSION.WEBP) else (1, 3, 4)
-        fits = fits and page.channels in most
-    return int(wanted) if known and fits else int(COMPRESSION.ADOBE_DEFLATE)
+    codec = _CODECS.get(wanted)
+    if codec is None or type_code(page.dtype) not in codec.dtypes:
+        return int(COMPRESSION.ADOBE_DEFLATE)
+    samples = 1 if ifd.planar else page.channels
+    sides = ifd.tile or (min(page.height, ifd.rows_per_strip or _STRIP), page.width)
+    fits = (not codec.channels or samples in codec.channels) and max(sides) <= codec.side
+    return int(wanted if fits else COMPRESSION.ADOBE_DEFLATE)
 
 
 def _predictor(page: Page, ifd: Ifd, compression: int) -> int | None:
@@ -249,12 +262,12 @@ def _predictor(page: Page, ifd: Ifd, compression: int) -> int | None:
 def _colours(page: Page, ifd: Ifd) -> int:
     if ifd.palette is not None:
         return int(PHOTOMETRIC.RGB)
+    if page.channels < tifffile.TIFF.PHOTOMETRIC_SAMPLES.get(ifd.photometric, 1):
+        return int(PHOTOMETRIC.MINISBLACK)
     if ifd.photometric == PHOTOMETRIC.YCBCR and ifd.compression in JPEG_COMPRESSIONS:
         return int(PHOTOMETRIC.RGB)  # as the decoder gave it
     if ifd.bits == 1 and ifd.photometric == PHOTOMETRIC.MINISWHITE:
         return int(PHOTOMETRIC.MINISBLACK)  # turned round on reading
-    if page.channels < tifffile.TIFF.PHOTOMETRIC_SAMPLES.get(ifd.photometric, 1):
-        return int(PHOTOMETRIC.MINISBLACK)
     return ifd.photometric
 
 
