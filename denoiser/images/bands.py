@@ -40,6 +40,8 @@ def regroup(bands: Iterable[Pixels], page: Page, rows: int) -> Iterator[Pixels]:
     for band in bands:
         _check(band, page)
         total += band.shape[0]
+        if total > page.height:
+            raise ValueError(f"bands hold more than the {page.height} rows of the page")
         while held + band.shape[0] >= rows:
             waiting.append(band[: rows - held])
             band = band[rows - held :]

@@ -201,8 +201,8 @@ def _fresh_segments(path: Path, common: Common) -> bytes:
             _segment(0xE2, _ICC_MARKER + bytes((number, len(parts))) + part) for number, part in enumerate(parts, 1)
         ]
     for keyword, value in common.text:
-        line = value if keyword == "Comment" else f"{keyword}: {value}"
-        kept.append(_segment(0xFE, line.encode()[:_LONGEST_SEGMENT]))
+        line = (value if keyword in ("Comment", "Description") else f"{keyword}: {value}").encode()
+        kept += [_segment(0xFE, line[at : at + _LONGEST_SEGMENT]) for at in range(0, len(line), _LONGEST_SEGMENT)]
     return b"".join(kept)
 
 

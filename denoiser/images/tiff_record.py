@@ -18,7 +18,8 @@ from denoiser.images.tiff_exif import EXIF_CODES, ByteOrder, Directory, from_blo
 JPEG_COMPRESSIONS = (COMPRESSION.OJPEG, COMPRESSION.JPEG)
 MASK_PAGE = 4  # bit of NewSubfileType
 
-_DESCRIPTION, _ORIENTATION, _RATIONAL, _SRATIONAL = 270, 274, 5, 10
+_DESCRIPTION, _ORIENTATION, _SOFTWARE = 270, 274, 305
+_RATIONAL, _SRATIONAL = 5, 10
 _XMP, _ICC, _PHOTOSHOP_LAYERS, _GDAL_NODATA = 700, 34675, 37724, 42113
 _UNITS = {2: 1.0, 3: 2.54}  # inches per ResolutionUnit
 
@@ -199,6 +200,8 @@ def common_of(page: tifffile.TiffPage, ifd: Ifd) -> Common:
         across, down = (value[0] / value[1] * _UNITS[ifd.resolution_unit] for value in ifd.resolution)
         dpi = (across, down) if across > 0 and down > 0 else None
     fields = {code: page.tags.valueof(code) for code in (*_PERSONAL, _ORIENTATION) if code in page.tags}
+    if fields.keys() <= {_SOFTWARE, _ORIENTATION} and fields.get(_ORIENTATION, 1) == 1:
+        fields = {}  # nothing that anybody would miss
     description = page.description if _DESCRIPTION in raw else ""
     return Common(
         icc=raw.get(_ICC),
@@ -215,9 +218,10 @@ def fresh_ifd(page: Page, common: Common, cmyk: bool) -> Ifd:
     coloured = PHOTOMETRIC.SEPARATED if cmyk else PHOTOMETRIC.RGB
     photometric = coloured if cmyk or colours == 3 else PHOTOMETRIC.MINISBLACK
     fields, directories = from_block(common.exif)
-    tags = [_text_tag(code, value) for code, value in fields.items() if code in _PERSONAL and isinstance(value, str)]
-    if fields.get(_ORIENTATION):
-        tags.append(RawTag(_ORIENTATION, 3, 1, struct.pack("<H", fields[_ORIENTATION])))
+    if common.text:
+        fields.pop(_DESCRIPTION, None)
+    wanted = {code: value for code, value in fields.items() if code not in _STRUCTURAL | {_XMP, _ICC}}
+    tags = [tag for code, value in wanted.items() if (tag := _field(code, value))]
     if common.text:
         lines = [value if key in ("Comment", "Description") else f"{key}: {value}" for key, value in common.text]
         tags.append(_text_tag(_DESCRIPTION, "\n".join(lines)))
@@ -238,6 +242,17 @@ def fresh_ifd(page: Page, common: Common, cmyk: bool) -> Ifd:
         tags=tuple(tags),
         exif=tuple(directories.items()),
     )
+
+
+def _field(code: int, value: Any) -> RawTag | None:
+    """A field of EXIF as one of TIFF; None for kinds that do not stand in the first directory of cameras."""
+    if isinstance(value, str):
+        return _text_tag(code, value)
+    if isinstance(value, bytes):
+        return RawTag(code, 1, len(value), value)
+    if isinstance(value, int) and 0 <= value < 1 << 16:
+        return RawTag(code, 3, 1, struct.pack("<H", value))
+    return None
 
 
 def _text_tag(code: int, text: str) -> RawTag:

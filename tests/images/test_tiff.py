@@ -1,0 +1,183 @@
+"""TIFF as a stream: only what is asked for is decoded, only a band is held, and structures survive."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from denoiser import images
+from denoiser.images import Source, Target
+from tests.images.samples import picture
+
+
+def bands(source: Source, index: int, height: int) -> Iterator[images.Pixels]:
+    page = source.header.pages[index]
+    return (source.read(index, top, min(top + height, page.height)) for top in range(0, page.height, height))
+
+
+def rewrite(source: Path, target: Path, height: int = 64) -> None:
+    with images.open_source(source) as opened:
+        pages = (bands(opened, index, height) for index in range(len(opened.header.pages)))
+        images.save(target, opened.header, pages)
+
+
+def peak_of(work: Callable[[], None]) -> int:
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+LAYOUTS = {
+    "plain": {},
+    "strips": {"compression": "zlib", "predictor": True, "rowsperstrip": 8},
+    "tiles": {"compression": "zlib", "tile": (64, 64)},
+    "planar": {"planarconfig": "separate", "compression": "zstd", "rowsperstrip": 16},
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_memory_follows_the_band(tmp_path: Path, layout: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 65536, (3000, 2000, 3), np.uint16)  # 36 MB
+    planar = layout == "planar"
+    source = tmp_path / "in.tif"
+    tifffile.imwrite(source, np.moveaxis(pixels, 2, 0) if planar else pixels, photometric="rgb", **LAYOUTS[layout])
+    peak = peak_of(lambda: rewrite(source, tmp_path / "out.tif"))
+    # Kept rows, a band, a few strips or tiles, and for planes what is spooled in memory before it goes to disk.
+    assert peak < 14e6 + 34e6 * planar
+    with tifffile.TiffFile(tmp_path / "out.tif") as first, tifffile.TiffFile(source) as second:
+        assert np.array_equal(first.asarray(), second.asarray())
+
+
+def test_planes_are_spooled_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("denoiser.images.tiff_write._SPOOL", 1 << 10)
+    planes = np.moveaxis(picture("u2", 3), 2, 0)
+    tifffile.imwrite(tmp_path / "in.tif", planes, photometric="rgb", planarconfig="separate", compression="zlib")
+    rewrite(tmp_path / "in.tif", tmp_path / "out.tif", height=5)
+    assert np.array_equal(tifffile.imread(tmp_path / "out.tif"), planes)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.tif", "out.tif"]
+
+
+def test_overlapping_bands_decode_each_strip_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tifffile.imwrite(tmp_path / "in.tif", picture("u2", height=2000), compression="zlib", rowsperstrip=10)
+    decoded = []
+    with images.open_source(tmp_path / "in.tif") as source:
+        segment = source._segment
+        monkeypatch.setattr(source, "_segment", lambda page, index: (decoded.append(index), segment(page, index))[1])
+        source.read(0, 900, 910)
+        assert decoded == [90]
+        decoded.clear()
+        for top in range(0, 2000, 400):
+            source.read(0, max(0, top - 96), min(2000, top + 496))
+    assert sorted(set(decoded)) == list(range(200))
+    assert len(decoded) == 200
+
+
+def test_stacks_are_read_page_by_page(tmp_path: Path) -> None:
+    stack = np.random.default_rng(0).integers(0, 4096, (120, 256, 256), np.uint16)  # 16 MB
+    tifffile.imwrite(tmp_path / "in.tif", stack, photometric="minisblack", compression="zlib")
+    assert peak_of(lambda: rewrite(tmp_path / "in.tif", tmp_path / "out.tif", height=256)) < 5e6
+    assert np.array_equal(tifffile.imread(tmp_path / "out.tif"), stack)
+
+
+def test_npy_is_streamed(tmp_path: Path) -> None:
+    np.save(tmp_path / "in.npy", np.random.default_rng(0).random((40, 300, 400)))  # 38 MB
+    assert peak_of(lambda: rewrite(tmp_path / "in.npy", tmp_path / "out.npy")) < 3e6
+    assert (tmp_path / "in.npy").read_bytes() == (tmp_path / "out.npy").read_bytes()
+
+
+def test_a_stack_with_one_directory_stays_contiguous(tmp_path: Path) -> None:
+    stack = np.stack([picture("u2", seed=seed) for seed in range(4)])
+    tifffile.imwrite(tmp_path / "in.tif", stack, imagej=True, truncate=True, metadata={"axes": "ZYX"})
+    with images.open_source(tmp_path / "in.tif") as source:
+        assert len(source.header.pages) == 4
+    rewrite(tmp_path / "in.tif", tmp_path / "out.tif", height=11)
+    with tifffile.TiffFile(tmp_path / "out.tif") as written:
+        assert written.series[0].axes == "ZYX" and written.series[0].dataoffset is not None
+        assert np.array_equal(written.asarray(), stack)
+
+
+def test_sparse_tiles_hold_the_no_data_value(tmp_path: Path) -> None:
+    tile = np.full((32, 32), 7, np.int16)
+    with tifffile.TiffWriter(tmp_path / "in.tif") as writer:
+        writer.write(
+            iter([tile, None, None, tile]), shape=(64, 64), dtype="i2", tile=(32, 32), photometric="minisblack",
+            extratags=[(42113, 2, 0, "-9999", True)],
+        )  # fmt: skip
+    with images.open_source(tmp_path / "in.tif") as source:
+        pixels = source.read(0, 0, 64)
+        assert source.header.pages[0].nodata == -9999
+    assert (pixels[:32, 32:] == -9999).all() and (pixels[:32, :32] == 7).all()
+    rewrite(tmp_path / "in.tif", tmp_path / "out.tif")
+    assert np.array_equal(tifffile.imread(tmp_path / "out.tif"), pixels[..., 0])
+
+
+def test_masks_and_layers_are_named_as_lost(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "in.tif") as writer:
+        layers = (37724, 7, 12, b"Adobe layers", True)
+        writer.write(picture("u1", 3), photometric="rgb", metadata=None, extratags=[layers])
+        writer.write(picture("u1") > 9, subfiletype=4, metadata=None)
+    with images.open_source(tmp_path / "in.tif") as source:
+        assert len(source.header.pages) == 1
+        assert images.losses(source.header, "keep") == ("Photoshop layers", "transparency masks")
+
+
+def test_compression_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "in.tif", picture("u2"), compression="jpegxr")
+    with images.open_source(tmp_path / "in.tif") as source:
+        assert images.losses(source.header, "tiff") == ("JPEGXR compression",)
+
+
+@pytest.mark.parametrize("compression", ["png", "webp", "jpegxl", "jpeg2000", "lerc", "lzma"])
+@pytest.mark.parametrize("tile", [None, (32, 32)])
+def test_rare_compressions_are_kept_without_loss(tmp_path: Path, compression: str, tile: tuple[int, int]) -> None:
+    layout = {"tile": tile} if tile else {"rowsperstrip": 16}
+    tifffile.imwrite(tmp_path / "in.tif", picture("u1", 3), photometric="rgb", compression=compression, **layout)
+    rewrite(tmp_path / "in.tif", tmp_path / "out.tif")
+    with tifffile.TiffFile(tmp_path / "in.tif") as first, tifffile.TiffFile(tmp_path / "out.tif") as second:
+        assert first.pages.first.compression == second.pages.first.compression
+        assert np.array_equal(first.asarray(), second.asarray())
+
+
+def test_several_threads_write_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tifffile.imwrite(tmp_path / "in.tif", picture("u2", 3, height=500), photometric="rgb", compression="zlib")
+    rewrite(tmp_path / "in.tif", tmp_path / "one.tif")
+    monkeypatch.setattr("denoiser.images.tiff_write._PARALLEL", 0)
+    monkeypatch.setattr(tifffile.TIFF, "MAXWORKERS", 3)
+    rewrite(tmp_path / "in.tif", tmp_path / "three.tif")
+    assert (tmp_path / "one.tif").read_bytes() == (tmp_path / "three.tif").read_bytes()
+
+
+def test_what_is_too_large_for_32_bits_becomes_bigtiff(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("denoiser.images.tiff_write._CLASSIC_LIMIT", 1000)
+    tifffile.imwrite(tmp_path / "in.tif", picture("u2"), metadata=None)
+    rewrite(tmp_path / "in.tif", tmp_path / "out.tif")
+    with tifffile.TiffFile(tmp_path / "out.tif") as written:
+        assert written.is_bigtiff
+        assert np.array_equal(written.asarray(), picture("u2"))
+
+
+def test_a_wrong_number_of_rows_is_a_mistake_of_the_caller(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "in.tif", picture("u2"), compression="zlib", rowsperstrip=16)
+    with images.open_source(tmp_path / "in.tif") as source:
+        whole = source.read(0, 0, 48)
+        for rows in (whole[:40], np.concatenate([whole, whole[:1]])):
+            with pytest.raises(ValueError, match="rows"):
+                images.save(tmp_path / "out.tif", source.header, [iter([rows])])
+
+
+def test_quality_of_jpeg_inside_tiff(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "in.tif", picture("u1", 3), photometric="rgb", compression="jpeg")
+    sizes = []
+    for quality in (20, 90):
+        with images.open_source(tmp_path / "in.tif") as source:
+            images.save(tmp_path / "out.tif", source.header, [bands(source, 0, 48)], Target(quality=quality))
+        sizes.append((tmp_path / "out.tif").stat().st_size)
+    assert sizes[0] < sizes[1]
