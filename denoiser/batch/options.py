@@ -117,6 +117,9 @@ class RunOptions:
     def __post_init__(self) -> None:
         for name in ("include", "exclude"):  # a list is as good, and usual from a command line
             object.__setattr__(self, name, tuple(getattr(self, name) or ()))
+        for name in ("save_residual", "events"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, Path(getattr(self, name)))
         self._check_words()
         self._check_numbers()
         self._check_range_of_values()

@@ -202,7 +202,10 @@ class Pipeline:
                 if band.planes is None:
                     self._hand_over(job, band)
                     continue
-                for piece in _pieces_of(job, band):
+                pieces: list[Piece] = []
+                with self._boundary(job.fail):
+                    pieces = _pieces_of(job, band)
+                for piece in pieces:
                     taken.append(piece)
                     yield piece
             if not begun and not self._over():
@@ -356,14 +359,16 @@ class Pipeline:
             self.shared.record(result)
 
 
-def _pieces_of(job: Job, band: Band) -> Iterator[Piece]:
+def _pieces_of(job: Job, band: Band) -> list[Piece]:
     """A band as the network takes it: three channels together, any other number one by one."""
     from denoiser.inference import Piece
 
     assert band.planes is not None and band.note is not None
     planes, note = band.planes, band.note
-    for group in groups(band.colours):
-        yield Piece(planes[..., group], note.scale, note.white, band.above, band.below, tag=(job, band))
+    return [
+        Piece(planes[..., group], note.scale, note.white, band.above, band.below, tag=(job, band))
+        for group in groups(band.colours)
+    ]
 
 
 def _origin(piece: Piece) -> tuple[Job, Band]:

@@ -19,6 +19,8 @@ BAND_SHARE = 4
 """A band takes at most one in so many parts of the budget: one is read, one computed, one written, one spare."""
 PIECE_BYTES = 4096
 """What a piece costs besides its pixels: objects and queues. It counts when pictures are tiny."""
+SMALL_FILE = 1 << 20
+"""Up to so many bytes in all a file asks for room once; asking step by step would cost more than it saves."""
 STREAMING_FORMATS = frozenset({"tiff", "npy"})
 """Formats that are written band by band; all others are assembled in memory first."""
 
@@ -142,12 +144,27 @@ class Reader:
             Waits for so many bytes of the budget.
         """
         pages = source.header.pages
+        if len(pages) == 1 and self._total(pages[0]) <= min(SMALL_FILE, self.grid.limit):
+            yield self._small(source, lease)
+            return
         assembled = None if form in STREAMING_FORMATS else lease(max(page.nbytes for page in pages))
         for index, page in enumerate(pages):
             for band in self._page(source, index, lease):
                 if index == len(pages) - 1 and band.stop == page.height:
                     band.kept = assembled
                 yield band
+
+    def _total(self, page: Page) -> int:
+        """Bytes of a page in every shape it takes at once: decoded, computed and assembled again."""
+        return 2 * page.nbytes + self._cost(page, page.height, 0)
+
+    def _small(self, source: Source, lease: Callable[[int], Lease]) -> Band:
+        page = source.header.pages[0]
+        kept = lease(self._total(page))
+        values = value_range(page.dtype, self.white, self.black)
+        band = self._band(_Window(source, 0), page, (0, 0, page.height, page.height), values)
+        band.kept = kept
+        return band
 
     def _page(self, source: Source, index: int, lease: Callable[[int], Lease]) -> Iterator[Band]:
         page = source.header.pages[index]

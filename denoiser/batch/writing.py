@@ -310,6 +310,9 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 def _sync(path: Path) -> Stamp:
     """Bring a file's bytes to the disk; its size and time from then on."""
-    with path.open("r+b") as stream:  # Windows syncs only what is open for writing
-        os.fsync(stream.fileno())
-        return Stamp.of(os.fstat(stream.fileno()))
+    descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))  # Windows syncs only what is open for writing
+    try:
+        os.fsync(descriptor)
+        return Stamp.of(os.fstat(descriptor))
+    finally:
+        os.close(descriptor)

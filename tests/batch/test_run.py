@@ -552,6 +552,24 @@ def test_memory_that_runs_out_for_one_file_fails_that_file(
     assert "memory" in report.failures[0].reason
 
 
+def test_a_band_that_cannot_be_handed_to_the_network_fails_its_file(
+    folder: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from denoiser.batch import pipeline
+
+    pieces_of = pipeline._pieces_of
+
+    def refused(job: Any, band: Any) -> Any:
+        if job.item.source.name == "p05.png":
+            raise ValueError("no piece")
+        return pieces_of(job, band)
+
+    monkeypatch.setattr(pipeline, "_pieces_of", refused)
+    report = runs()
+    assert [result.source.name for result in report.failures] == ["p05.png"]
+    assert report.totals()["done"] == 11
+
+
 @pytest.mark.parametrize(
     ("spoils", "words"),
     [
