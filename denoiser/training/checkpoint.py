@@ -78,6 +78,6 @@ def load_checkpoint(
         for key, value in state.items():
             # The fused optimiser walks through memory without looking at strides: its moments must lie exactly as
             # their parameter does (channels_last), or each would be taken for another weight's.
-            state[key] = value if key == "step" else torch.empty_like(parameter).copy_(value)
+            state[key] = value if key == "step" else torch.empty_like(parameter.detach()).copy_(value)
         optimizer.state[parameter] = state
     return counters

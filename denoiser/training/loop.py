@@ -22,6 +22,7 @@ from denoiser.training.card import make_card
 from denoiser.training.checkpoint import Counters, load_checkpoint, save_checkpoint
 from denoiser.training.data import PictureStore, TorchRandom, noisy_batch
 from denoiser.training.folder import load_pictures
+from denoiser.training.group import Group, joined
 from denoiser.training.options import TrainOptions
 from denoiser.training.validate import score, validate
 
@@ -78,44 +79,60 @@ def train(
     DenoiserError
         If the data are unusable, or the run diverges.
     """
-    progress = progress or Silent()
     device, dtype = _device(options)
-    module = weights.load(options.init)[0].train() if options.init else models.build(options.arch)
-    module = module.to(device)
+    with joined(device) as group:
+        return _train(options, progress if progress and group.leads else Silent(), should_stop, device, dtype, group)
+
+
+def _train(
+    options: TrainOptions,
+    progress: Progress,
+    should_stop: Callable[[], bool],
+    device: torch.device,
+    dtype: torch.dtype,
+    group: Group,
+) -> TrainResult:
+    module = _start(options).to(device)
     module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     parameters = list(module.parameters())
     average = [parameter.detach().clone() for parameter in parameters]
     optimizer = torch.optim.AdamW(parameters, lr=options.lr, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
-    mixture = parse_mixture(options.noise)
+    mixture, mine = parse_mixture(options.noise), group.share(options.batch)
     store = PictureStore(load_pictures(options.data, max(options.crops), progress), device)
-    validation = load_pictures(options.val, 1, progress) if options.val else []
+    validation = load_pictures(options.val, 1, progress) if options.val and group.leads else []
 
     options.out.mkdir(parents=True, exist_ok=True)
     checkpoint, best_file = options.out / "checkpoint.safetensors", options.out / "best.safetensors"
     counters = load_checkpoint(checkpoint, module, average, optimizer) if options.resume else Counters()
-    generator, log = torch.Generator(device), _Log(options.out / "metrics.jsonl", progress, resumed=options.resume)
-    last_saved = last_validated = counters.seconds
-    psnr: dict[str, dict[str, float]] = {}
+    log = _Log(options.out / "metrics.jsonl", progress, resumed=options.resume) if group.leads else None
+    generator = torch.Generator(device)
+    last_saved = last_validated = first_seconds = counters.seconds
     started, busy = time.perf_counter() - counters.seconds, 0.0
-    first_seconds = counters.seconds
+    psnr: dict[str, dict[str, float]] = {}
     warm_up = min(WARM_UP, options.max_steps // 10 + 1) if options.max_steps else WARM_UP
 
-    while (done := _share_done(options, counters)) < 1 and not should_stop():
-        # Every step has its own seeds: a resumed run draws what the undisturbed one would have drawn.
+    while True:
+        done, stopped = group.agree(_share_done(options, counters), should_stop())
+        if done >= 1 or stopped:
+            break
+        # Every step has its own seeds: a resumed run draws what the undisturbed one would have drawn, and every
+        # process of a group draws the whole batch, of which it computes its share.
         host = np.random.default_rng([options.seed, counters.step])
         generator.manual_seed(int(host.integers(2**62)))
         size = options.crops[_crop_stage(done, len(options.crops))]
         crops = store.crops(host, options.batch, size)  # (N, S, S, 3)
-        clean, noisy, white = noisy_batch(crops, mixture, options.gray, options.clip, host, TorchRandom(generator))
+        batch = noisy_batch(crops, mixture, options.gray, options.clip, host, TorchRandom(generator))
+        clean, noisy, white = (part[mine] for part in batch)
 
         begin = time.perf_counter()
-        for group in optimizer.param_groups:
-            group["lr"] = options.lr * min(1.0, (counters.step + 1) / warm_up) * _cosine(done)
+        for settings in optimizer.param_groups:
+            settings["lr"] = options.lr * min(1.0, (counters.step + 1) / warm_up) * _cosine(done)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             residual = module(noisy, white)
         loss = restoration_loss(noisy - residual.float(), clean)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        group.average([parameter.grad for parameter in parameters if parameter.grad is not None])
         nn.utils.clip_grad_norm_(parameters, 1.0, foreach=True)
         optimizer.step()
         busy += time.perf_counter() - begin
@@ -126,6 +143,8 @@ def train(
             decay = min(AVERAGE_DECAY, (1 + counters.step) / (10 + counters.step)) ** AVERAGE_EVERY
             torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - decay)
         counters.seconds = time.perf_counter() - started
+        if log is None:
+            continue
         log.step(counters, loss, options)
         if validation and counters.seconds - last_validated > options.val_every:
             begin = time.perf_counter()
@@ -141,19 +160,29 @@ def train(
             save_checkpoint(checkpoint, module, average, optimizer, counters)
             last_saved = counters.seconds
 
-    save_checkpoint(checkpoint, module, average, optimizer, counters)
-    final = _averaged(module, average)
-    if validation:
-        psnr = validate(final, validation, device, dtype)
-        log.validated(counters, psnr)
     target = options.out / "model.safetensors"
-    if validation and best_file.exists() and score(psnr) < counters.best:
-        best_file.replace(target)
-        psnr = weights.read_card(target).psnr
-    else:
-        weights.save(target, final, make_card(module, options, counters, psnr))
+    if log is not None:
+        save_checkpoint(checkpoint, module, average, optimizer, counters)
+        final = _averaged(module, average)
+        if validation:
+            psnr = validate(final, validation, device, dtype)
+            log.validated(counters, psnr)
+        if validation and best_file.exists() and score(psnr) < counters.best:
+            best_file.replace(target)
+            psnr = weights.read_card(target).psnr
+        else:
+            weights.save(target, final, make_card(module, options, counters, psnr))
     spent = counters.seconds - first_seconds
     return TrainResult(target, counters.step, counters.seconds, 1 - busy / spent if spent > 0 else 0.0, psnr)
+
+
+def _start(options: TrainOptions) -> Network:
+    """The network to begin with: given weights, or fresh ones from the seed."""
+    if options.init:
+        return weights.load(options.init)[0].train()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        return models.build(options.arch)
 
 
 def restoration_loss(estimate: Tensor, clean: Tensor) -> Tensor:

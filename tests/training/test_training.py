@@ -183,3 +183,17 @@ def test_damaged_checkpoint_is_told(options: Callable[..., TrainOptions]) -> Non
     (chosen.out / "checkpoint.safetensors").write_bytes(b"half a file")
     with pytest.raises(InputError, match=r"checkpoint\.safetensors"):
         train(options("out", steps=4, resume=True))
+
+
+def test_two_processes_equal_one(options: Callable[..., TrainOptions], tmp_path: Path) -> None:
+    chosen = options("one")
+    arguments = ["train", str(chosen.data), "--init", str(chosen.init), "--max-steps", "20", "--crop", "32"]
+    arguments += ["--batch", "4", "--precision", "fp32", "--out"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    commands = {"one": [sys.executable], "two": torchrun}
+    for name, python in commands.items():
+        subprocess.run([*python, "-m", "denoiser", *arguments, str(tmp_path / name)], check=True, timeout=120)
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in commands)
+    assert all(torch.allclose(one[key], two[key], rtol=0, atol=1e-4) for key in one)
+    start = load_file(str(chosen.init))
+    assert not all(torch.allclose(start[key], two[key], rtol=0, atol=1e-4) for key in start)
