@@ -75,9 +75,9 @@ def load_checkpoint(
     for index, parameter in enumerate(p for group in optimizer.param_groups for p in group["params"]):
         prefix = f"optimizer.{index}."
         state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-        for key, value in state.items():
+        for key, moment in state.items():
             # The fused optimiser walks through memory without looking at strides: its moments must lie exactly as
             # their parameter does (channels_last), or each would be taken for another weight's.
-            state[key] = value if key == "step" else torch.empty_like(parameter.detach()).copy_(value)
+            state[key] = moment if key == "step" else torch.empty_like(parameter.detach()).copy_(moment)
         optimizer.state[parameter] = state
     return counters

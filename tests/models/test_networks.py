@@ -13,7 +13,6 @@ from denoiser import models
 from denoiser.errors import UnavailableError
 from denoiser.models import Network
 
-
 SMALL = {"channels": (8, 16), "blocks": (1, 1)}
 
 

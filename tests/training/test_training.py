@@ -158,7 +158,7 @@ def test_batches_are_what_they_claim() -> None:
     levels = noisy * 255
     rounded = torch.tensor([bool((picture - picture.round()).abs().max() < 1e-3) for picture in levels])
     assert 10 < rounded.sum() < 54
-    assert 0 <= noisy[rounded].min() and noisy[rounded].max() <= 1
+    assert noisy[rounded].min() >= 0 and noisy[rounded].max() <= 1
     assert (white[rounded] == 1).float().mean() > 0.7 > (white[~rounded] == 1).float().mean()
 
 
