@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shlex
-import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from denoiser.cli import console
 from denoiser.cli import options as o
-from denoiser.errors import ExitCode
+from denoiser.cli.signals import stopping
 
 EXAMPLES = """Examples:
 
@@ -78,8 +78,12 @@ def train(
 
     Ctrl-C and SIGTERM end a run as its time limit would: with a usable model and a checkpoint.
     """
+    from denoiser.batch import Stop
+
     given = {key: value for key, value in locals().items() if key in OPTIONS}
-    with console.talking(quiet, verbose, log_file, progress=False, debug=debug) as talk, _Stop() as stop:
+    quiet = quiet or os.environ.get("RANK", "0") != "0"  # under torchrun one process speaks for all
+    stop = Stop()
+    with console.talking(quiet, verbose, log_file, progress=False, debug=debug) as talk, stopping(stop):
         from denoiser.training import TrainOptions
         from denoiser.training import train as run_training
 
@@ -112,22 +116,3 @@ OPTIONS = {
     *("seed", "device", "precision", "resume", "name", "data_note"),
 }
 """Parameters that go to TrainOptions as they are."""
-
-
-class _Stop:
-    """Turns Ctrl-C and SIGTERM into a request; a second one ends the program as it would have."""
-
-    def __init__(self) -> None:
-        self.code: ExitCode | None = None
-
-    def __enter__(self) -> _Stop:
-        self.before = {sign: signal.signal(sign, self._request) for sign in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        for sign, handler in self.before.items():
-            signal.signal(sign, handler)
-
-    def _request(self, sign: int, frame: Any) -> None:
-        self.code = ExitCode.INTERRUPTED if sign == signal.SIGINT else ExitCode.TERMINATED
-        signal.signal(sign, self.before[signal.Signals(sign)])
