@@ -106,7 +106,7 @@ def save(path: Path, like: Header, pages: PageBands, target: Target | None = Non
     OSError
         If the file cannot be written.
     """
-    target = target or Target()
+    path, target = Path(path), target or Target()
     format = resolve(like, target.format)
     reason = refusal(like, format)
     if reason:
@@ -115,10 +115,8 @@ def save(path: Path, like: Header, pages: PageBands, target: Target | None = Non
     bands = (convert(rows, page, out) for rows, page, out in zip(pages, like.pages, written, strict=True))
     metadata = like.metadata if isinstance(like.metadata, Metadata) else Metadata()
     native: Any = metadata.native if format == like.format else None
-    path = Path(path)
     if format == "tiff":
-        record = native or _fresh_record(written, metadata)
-        tiff_write.write_tiff(path, written, record, bands, target)
+        tiff_write.write_tiff(path, written, native or _fresh_record(written, metadata), bands, target)
     elif format == "npy":
         arrays.write_npy(path, written, native, bands)
     else:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import imagecodecs
 import numpy as np
@@ -155,24 +156,26 @@ def _may_be_kept(kind: bytes) -> bool:
 
 
 def _common(path: Path, chunks: Iterable[Chunk]) -> Common:
-    icc = exif = xmp = dpi = None
+    found: dict[str, Any] = {}
     text = []
     for kind, data in chunks:
-        if kind == b"iCCP":
-            icc = _inflate(path, data[data.index(b"\0") + 2 :])
-        elif kind == b"eXIf":
-            exif = strip_exif_prefix(data)
-        elif kind == b"pHYs" and len(data) == 9 and data[8] == 1:
-            across, down, _ = struct.unpack(">IIB", data)
-            dpi = (across * _INCH_PER_METRE, down * _INCH_PER_METRE)
-        elif kind in (b"tEXt", b"zTXt", b"iTXt"):
-            keyword, value = _text(path, kind, data)
-            if keyword == _XMP:
-                xmp = value
-            else:
-                encoding = "utf-8" if kind == b"iTXt" else "latin-1"
-                text.append((keyword.decode("latin-1"), value.decode(encoding, "replace")))
-    return Common(icc, exif, xmp, dpi, tuple(text))
+        # What cannot be understood is still copied as it is; only another format will not get it.
+        with suppress(zlib.error, ValueError, IndexError):
+            if kind == b"iCCP":
+                found["icc"] = _inflate(path, data[data.index(b"\0") + 2 :])
+            elif kind == b"eXIf":
+                found["exif"] = strip_exif_prefix(data)
+            elif kind == b"pHYs" and len(data) == 9 and data[8] == 1:
+                across, down, _ = struct.unpack(">IIB", data)
+                found["dpi"] = (across * _INCH_PER_METRE, down * _INCH_PER_METRE)
+            elif kind in (b"tEXt", b"zTXt", b"iTXt"):
+                keyword, value = _text(path, kind, data)
+                if keyword == _XMP:
+                    found["xmp"] = value
+                else:
+                    encoding = "utf-8" if kind == b"iTXt" else "latin-1"
+                    text.append((keyword.decode("latin-1"), value.decode(encoding, "replace")))
+    return Common(**found, text=tuple(text))
 
 
 def _text(path: Path, kind: bytes, data: bytes) -> tuple[bytes, bytes]:

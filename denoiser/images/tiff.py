@@ -237,7 +237,7 @@ class _Listing:
         self.pages.append(page)
         self.ifds.append(ifd)
         self.addresses.append(address)
-        self.dropped += dropped_by(directory)
+        self.dropped += dropped_by(directory, ifd)
         if ifd.compression not in (written_compression(page, ifd), COMPRESSION.OJPEG) and not ifd.bits:
             self.dropped.append(f"{COMPRESSION(ifd.compression).name} compression")
         if not _is_uncompressed(directory):

@@ -35,8 +35,20 @@ class Directory:
     types: Mapping[int, int]
 
 
-def read_directory(path: str, offset: int, byteorder: ByteOrder, bigtiff: bool) -> Directory:
-    """Read the directory at an offset of a TIFF file."""
+def read_directory(path: str, offset: int, byteorder: ByteOrder, bigtiff: bool) -> Directory | None:
+    """Read the directory at an offset of a TIFF file; None if there is none that could be written again.
+
+    Other makers use the same fields for things of their own, so what is found need not be a directory.
+    """
+    try:
+        directory = _read(path, offset, byteorder, bigtiff)
+        _laid_out(directory, offset, byteorder, bigtiff)
+    except (OSError, ValueError, TypeError, LookupError, SyntaxError, OverflowError, struct.error):
+        return None
+    return directory if directory.values else None
+
+
+def _read(path: str, offset: int, byteorder: ByteOrder, bigtiff: bool) -> Directory:
     with Path(path).open("rb") as file:
         found = _empty(byteorder, bigtiff)
         file.seek(offset)

@@ -174,7 +174,9 @@ def _exif(page: tifffile.TiffPage) -> tuple[tuple[int, Directory], ...]:
         if tag is None:
             continue
         # tifffile follows the pointer: the place of the value is that of the directory.
-        found.append((code, read_directory(tif.filehandle.path, tag.valueoffset, tif.byteorder, tif.is_bigtiff)))
+        directory = read_directory(tif.filehandle.path, tag.valueoffset, tif.byteorder, tif.is_bigtiff)
+        if directory is not None:
+            found.append((code, directory))
     return tuple(found)
 
 
@@ -187,9 +189,11 @@ def nodata_of(page: tifffile.TiffPage) -> float | None:
         return None
 
 
-def dropped_by(page: tifffile.TiffPage) -> list[str]:
+def dropped_by(page: tifffile.TiffPage, ifd: Ifd) -> list[str]:
     """What a page holds that is not written back."""
-    return ["Photoshop layers"] if _PHOTOSHOP_LAYERS in page.tags else []
+    dropped = ["Photoshop layers"] if _PHOTOSHOP_LAYERS in page.tags else []
+    read = {code for code, _ in ifd.exif}
+    return dropped + ["damaged EXIF" for code in EXIF_CODES if code in page.tags and code not in read]
 
 
 def common_of(page: tifffile.TiffPage, ifd: Ifd) -> Common:

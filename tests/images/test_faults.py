@@ -58,6 +58,7 @@ def test_a_bomb_costs_no_memory(tmp_path: Path) -> None:
     assert peak < 1 << 20
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
 def test_special_files_are_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "folder.png").mkdir()
@@ -138,6 +139,27 @@ def test_a_wrong_checksum_is_found(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(data)
     with pytest.raises(InputError, match="gAMA fails its checksum"):
         images.open_source(tmp_path / "a.png")
+
+
+def test_a_broken_profile_does_not_cost_the_picture(tmp_path: Path) -> None:
+    chunk = (b"iCCP", b"sRGB\0\0this is not deflated")
+    (tmp_path / "a.png").write_bytes(png_bytes((2, 1, 8, 0, 0), b"\0\1\2", (chunk,)))
+    read_all(tmp_path / "a.png")
+
+
+@pytest.mark.filterwarnings("ignore:.*EXIF.*", "ignore:.*Tag data.*", "ignore:Possibly corrupt.*")
+def test_a_field_that_is_no_exif_does_not_cost_the_picture(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", picture("u1"), metadata=None, extratags=[(34664, 4, 1, 1000, True)])
+    with tifffile.TiffFile(tmp_path / "a.tif") as tif:
+        place = tif.pages.first.tags[34664].offset
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    struct.pack_into("<H", data, place, 34665)
+    (tmp_path / "a.tif").write_bytes(data)
+    with images.open_source(tmp_path / "a.tif") as source:
+        assert images.losses(source.header, "keep") == ("damaged EXIF",)
+        images.save(tmp_path / "out.tif", source.header, [iter([source.read(0, 0, 48)])])
+    with tifffile.TiffFile(tmp_path / "out.tif") as tif:
+        assert tif.pages.first.imagelength == 48
 
 
 def test_a_large_strip_that_would_not_fit_is_refused(tmp_path: Path) -> None:

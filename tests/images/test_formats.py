@@ -163,6 +163,17 @@ def test_gray_becomes_colour_where_there_is_no_gray(tmp_path: Path) -> None:
             assert np.array_equal(np.asarray(image), pixels[..., [0, 0, 0, 1]])
 
 
+def test_bmp_holds_colours_and_alpha(tmp_path: Path) -> None:
+    pixels = picture("u1", 4)
+    Image.fromarray(pixels).save(tmp_path / "in.png", dpi=(150, 150))
+    transfer(tmp_path / "in.png", tmp_path / "out.bmp", "bmp")
+    transfer(tmp_path / "out.bmp", tmp_path / "again.bmp", "keep")
+    for name in ("out.bmp", "again.bmp"):
+        with Image.open(tmp_path / name) as image:
+            assert np.array_equal(np.asarray(image), pixels)
+            assert image.info["dpi"] == pytest.approx((150, 150), rel=1e-3)
+
+
 def test_webp_of_exact_pixels_is_lossless_unless_a_quality_is_given(tmp_path: Path) -> None:
     pixels = picture("u1", 3)
     Image.fromarray(pixels).save(tmp_path / "in.png")

@@ -119,6 +119,15 @@ def test_sparse_tiles_hold_the_no_data_value(tmp_path: Path) -> None:
     assert np.array_equal(tifffile.imread(tmp_path / "out.tif"), pixels[..., 0])
 
 
+def test_the_shape_of_indices_is_not_that_of_colours(tmp_path: Path) -> None:
+    table = np.zeros((3, 256), np.uint16)
+    tifffile.imwrite(tmp_path / "in.tif", picture("u1"), photometric="palette", colormap=table)
+    rewrite(tmp_path / "in.tif", tmp_path / "out.tif")
+    with tifffile.TiffFile(tmp_path / "in.tif") as first, tifffile.TiffFile(tmp_path / "out.tif") as second:
+        assert first.is_shaped and not second.is_shaped
+        assert second.series[0].shape == (48, 61, 3)
+
+
 def test_masks_and_layers_are_named_as_lost(tmp_path: Path) -> None:
     with tifffile.TiffWriter(tmp_path / "in.tif") as writer:
         layers = (37724, 7, 12, b"Adobe layers", True)
