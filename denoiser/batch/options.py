@@ -75,7 +75,7 @@ class RunOptions:
     strict : bool
         Whether a file fails of which the target format cannot keep something.
     shard : tuple of int or None
-        (i, n): the i-th of n shares of the files, 1 <= i <= n. The shares are disjoint, together
+        (i, n): share i of n, counted from 0. The shares are disjoint, together
         complete, and even in bytes.
     events : Path or None
         File that gets one JSON line per finished file, as it is finished.
@@ -158,8 +158,8 @@ class RunOptions:
         if self.shard is None:
             return
         index, count = self.shard
-        if not 1 <= index <= count:
-            raise UsageError(f"--shard {index}/{count}: write i/n with 1 <= i <= n, for example 2/8")
+        if not 0 <= index < count:
+            raise UsageError(f"--shard {index}/{count}: write i/n with i from 0 to n - 1, for example 0/8")
 
     @property
     def threads(self) -> int:

@@ -145,12 +145,12 @@ def _check_overwriting(items: Sequence[Item], found: Discovery) -> None:
 
 
 def share_out(items: Sequence[Item], index: int, count: int) -> list[Item]:
-    """The ``index``-th of ``count`` shares, in order. Deterministic, disjoint, complete, even in bytes.
+    """Share ``index`` (from 0) of ``count``, in order. Deterministic, disjoint, complete, even in bytes.
 
     The largest file goes to the share with the least so far, and so on (Graham 1969): no share exceeds
     the best possible by more than a third.
     """
-    loads = [(0, share) for share in range(1, count + 1)]
+    loads = [(0, share) for share in range(count)]
     mine = []
     by_size = sorted(range(len(items)), key=lambda i: (-items[i].stamp.size, os.fsencode(items[i].place), i))
     for i in by_size:

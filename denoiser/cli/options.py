@@ -43,12 +43,12 @@ def parse_duration(text: str) -> float:
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-    """``2/8`` -> (2, 8): the second of eight shares; ``auto`` asks torchrun or SLURM."""
+    """``2/8`` -> (2, 8): the third of eight shares, counted from 0; ``auto`` asks torchrun or SLURM."""
     if text == "auto":
         return _shard_of_launcher()
     match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
-    if match is None or not 1 <= int(match[1]) <= int(match[2]):
-        raise typer.BadParameter(f"{text!r} is not a share; write i/n with 1 <= i <= n, for example 2/8, or auto")
+    if match is None or not int(match[1]) < int(match[2]):
+        raise typer.BadParameter(f"{text!r} is not a share; write i/n with i from 0 to n - 1, for example 0/8, or auto")
     return int(match[1]), int(match[2])
 
 
@@ -65,8 +65,8 @@ def _shard_of_launcher() -> tuple[int, int]:
     else:
         raise typer.BadParameter("auto needs the variables of torchrun or SLURM, and there are none; write i/n")
     if not 0 <= index < count:
-        raise typer.BadParameter(f"task {index + 1} of {count} makes no share (an array with gaps?); write i/n")
-    return index + 1, count
+        raise typer.BadParameter(f"task {index} of {count} makes no share (an array with gaps?); write i/n")
+    return index, count
 
 
 def parse_count(text: str) -> str | int:
@@ -271,7 +271,7 @@ Shard = Annotated[
         "--shard",
         metavar="I/N",
         parser=parse_shard,
-        help="Do the I-th of N shares of the files; auto asks SLURM or torchrun.",
+        help="Do share I (from 0) of N of the files; auto asks SLURM or torchrun.",
     ),
 ]
 Events = Annotated[Path | None, option("--events", metavar="FILE", help="Append one JSON line per file as it is done.")]

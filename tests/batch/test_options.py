@@ -28,7 +28,7 @@ from denoiser.errors import UsageError
         ("max-runtime", {"max_runtime": -1.0}),
         ("min-age", {"min_age": -1.0}),
         ("suffix", {"suffix": "a/b"}),
-        ("shard", {"shard": (0, 3)}),
+        ("shard", {"shard": (3, 3)}),
         ("shard", {"shard": (4, 3)}),
         ("white", {"white": 1.0, "black": 2.0}),
         ("white", {"white": float("inf")}),
