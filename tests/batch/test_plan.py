@@ -397,7 +397,7 @@ ITEMS = st.lists(
 
 @given(ITEMS, st.integers(1, 9))
 def test_shares_are_disjoint_complete_ordered_and_even(items: list[Item], count: int) -> None:
-    shares = [share_out(items, index, count) for index in range(1, count + 1)]
+    shares = [share_out(items, index, count) for index in range(count)]
     assert sorted(item.place for share in shares for item in share) == sorted(item.place for item in items)
     for share in shares:
         assert share == [item for item in items if item in share]
@@ -410,7 +410,7 @@ def test_shares_are_disjoint_complete_ordered_and_even(items: list[Item], count:
 def test_a_share_does_not_depend_on_the_order_of_the_inputs(items: list[Item], count: int, random: object) -> None:
     shuffled = list(items)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    one, other = share_out(items, 1, count), share_out(shuffled, 1, count)
+    one, other = share_out(items, 0, count), share_out(shuffled, 0, count)
     assert {item.place for item in one} == {item.place for item in other}
 
 
