@@ -310,12 +310,24 @@ class Pipeline:
     def _copy(self, job: Job) -> None:
         if not self._over():
             with self._boundary(job.fail):
-                self._open(job).close()
+                with self._open(job) as source:
+                    self._decode(job, source)
                 self.shared.writer.copy(job)
                 job.done = True
                 if job.header:
                     self.shared.progress.advance(megapixels=job.header.megapixels)
         self._settle(job)
+
+    def _decode(self, job: Job, source: Source) -> None:
+        """Read all pixels of a file that is to be copied, so that a damaged one does not pass for a good one."""
+        streams = source.header.streams
+        for index, page in enumerate(source.header.pages):
+            rows = self._reader.grid.band_rows(page, streams) if streams else page.height
+            # The only room that a copy holds, so that copies never wait for each other in a circle.
+            room = self._lease(job, rows * page.width * page.channels * page.dtype.itemsize)
+            for start in range(0, page.height, rows):
+                source.read(index, start, min(start + rows, page.height))
+            room.release()
 
     # What every thread may do.
 

@@ -237,7 +237,9 @@ class _Run:
             record=self._record,
             deadline=None if o.max_runtime is None else self.clock + o.max_runtime,
         )
-        self.progress.start(len(work), _megapixels(plan, work), "copying" if o.strength == 0 else "denoising")
+        self.progress.start(
+            len(work), _megapixels(plan, work, memory // 2), "copying" if o.strength == 0 else "denoising"
+        )
         try:
             self._passes(shared, work)
         finally:
@@ -332,11 +334,11 @@ def _left(item: Item) -> FileResult:
     )
 
 
-def _megapixels(plan: Plan, work: Sequence[Item]) -> float:
+def _megapixels(plan: Plan, work: Sequence[Item], max_bytes: int) -> float:
     """Megapixels of the work as far as headers tell; 0 (unknown) where there are too many to look at first."""
     if len(work) > HEADERS_AHEAD:
         return 0.0
-    return inspect(Plan(tuple(work), plan.root, plan.found, plan.ignored), strict=False).megapixels
+    return inspect(Plan(tuple(work), plan.root, plan.found, plan.ignored), False, max_bytes).megapixels
 
 
 def _speed(network: Denoiser) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from denoiser.batch import Report, Stop, writing
+from denoiser.batch.manifest import Manifest, Stamp
 from denoiser.errors import ExitCode, OutputError
 from tests.batch.fakes import FakeDenoiser, leftovers, tree, write_png
 
@@ -81,6 +82,29 @@ def test_a_full_disk_stops_the_run(
     report = runs()
     assert report.exit_code is ExitCode.OK
     assert tree(tmp_path / "out") == undisturbed
+
+
+def test_every_name_has_its_manifest_line_before_and_is_synced(
+    folder: Path, tmp_path: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace, sync, synced = os.replace, writing._sync, set()
+
+    def watched(source: Path, target: Path) -> None:
+        if target.suffix == ".png":
+            stamp = Stamp.of(source.stat())
+            entry, certain = Manifest(tmp_path / "out").current(target.name, stamp)
+            assert entry is not None
+            assert certain
+            assert source in synced
+        replace(source, target)
+
+    def remembered(path: Path) -> Stamp:
+        synced.add(path)
+        return sync(path)
+
+    monkeypatch.setattr(writing, "_sync", remembered)
+    monkeypatch.setattr(writing.os, "replace", watched)
+    assert runs().totals()["done"] == 16
 
 
 def test_an_error_of_one_output_fails_that_file(

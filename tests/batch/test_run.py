@@ -173,6 +173,43 @@ def test_bands_are_the_same_as_the_whole(
     assert all(rows % 4 == 0 or rows <= height % 4 or rows == height for rows in cut.heights[:1])
 
 
+@settings(max_examples=15, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 60), st.sampled_from([".png", ".npy", "bad.png"])), min_size=1, max_size=25),
+    st.integers(500, 200_000),
+    st.integers(1, 30),
+    st.integers(1, 4),
+    st.sampled_from([0.0, 1.0]),
+)
+def test_no_mixture_of_files_threads_and_memory_hangs(
+    tmp_path_factory: pytest.TempPathFactory,
+    files: list[tuple[int, str]],
+    memory: int,
+    batch: int,
+    jobs: int,
+    strength: float,
+) -> None:
+    root = tmp_path_factory.mktemp("mixture")
+    for index, (height, suffix) in enumerate(files):
+        path = root / "in" / f"{index}{suffix}"
+        if suffix == ".npy":
+            write_npy(path, np.stack([picture(index, height)] * 3))
+        else:
+            write_png(path, index, height)
+        if suffix == "bad.png":
+            path.write_bytes(path.read_bytes()[:-20])
+    options = RunOptions(
+        max_memory=memory, jobs=jobs, strength=strength, save_residual=root / "res" if strength else None
+    )
+    network: Any = FakeDenoiser(batch=batch)
+    report = run(root / "in", root / "out", options, denoiser=network)
+    failed = {result.source.name for result in report.failures}
+    for index, (height, suffix) in enumerate(files):
+        too_large = suffix == ".png" and height * 60 > memory // 2
+        assert (f"{index}{suffix}" in failed) == (suffix == "bad.png" or too_large)
+    assert leftovers(root) == []
+
+
 @pytest.mark.parametrize("channels", [1, 2, 4, 5])
 def test_other_numbers_of_channels_go_one_by_one(tmp_path: Path, runs: Runs, channels: int) -> None:
     import tifffile
@@ -240,6 +277,13 @@ def test_strength_0_copies_byte_for_byte_without_a_network(folder: Path, tmp_pat
     assert report.exit_code is ExitCode.OK
     assert tree(tmp_path / "out") == tree(folder)
     assert statuses(run(folder, tmp_path / "out", options)) == ["skipped"] * 12
+
+
+def test_strength_0_finds_damaged_files_as_well(folder: Path, tmp_path: Path, runs: Runs) -> None:
+    bad = spoil(folder)
+    report = runs(strength=0.0, max_memory=20_000)
+    assert {result.source.name for result in report.failures} == set(bad)
+    assert report.totals()["copied"] == 9
 
 
 def test_strength_0_with_another_format_keeps_every_pixel(tmp_path: Path, runs: Runs) -> None:
@@ -351,7 +395,7 @@ def test_an_input_that_changes_while_it_is_read_is_not_mixed(folder: Path, tmp_p
 
 def test_shares_together_make_the_whole(folder: Path, tmp_path: Path, runs: Runs) -> None:
     runs(output=tmp_path / "whole")
-    counts = [runs(shard=(index, 3)).totals()["done"] for index in (1, 2, 3)]
+    counts = [runs(shard=(index, 3)).totals()["done"] for index in range(3)]
     assert sum(counts) == 12
     assert min(counts) >= 3
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
