@@ -36,6 +36,9 @@ def train(
         Path | None,
         o.option("--val", metavar="DIR", help="Clean pictures to choose the best state by; never train on them."),
     ] = None,
+    val_every: Annotated[
+        str, o.option("--val-every", metavar="TIME", parser=o.parse_duration, help="How often to look at --val.")
+    ] = "5m",
     arch: Annotated[str, o.option("--arch", metavar="NAME", help="Architecture to train from fresh weights.")] = "unet",
     init: Annotated[
         str | None, o.option("--init", metavar="NAME", help="Start from a bundled model or a .safetensors file.")
@@ -113,6 +116,6 @@ def train(
 
 OPTIONS = {
     *("data", "out", "val", "arch", "init", "max_time", "max_steps", "batch", "lr", "gray", "clip"),
-    *("seed", "device", "precision", "resume", "name", "data_note"),
+    *("seed", "device", "precision", "resume", "name", "data_note", "val_every"),
 }
 """Parameters that go to TrainOptions as they are."""
