@@ -23,6 +23,9 @@ class Needs:
         Radius in pixels: no input pixel further away than this (in rows or in columns) changes an output pixel.
     takes_sigma : bool
         True where ``forward`` takes the noise level as a third argument, (N, 1, 1, 1) in units of x.
+    needs_range : bool
+        True where the network knows only values between black at 0 and white at 1, as those with biases do: it is
+        not homogeneous, so a picture of unknown range must be refused. False promises f(a x, a w) = a f(x, w).
     precisions : tuple of str
         The precisions in which the network may run: ``fp32``, ``bf16``, ``fp16``. ``fp32`` is always among them.
     """
@@ -31,6 +34,7 @@ class Needs:
     multiple_of: int
     receptive_field: int
     takes_sigma: bool = False
+    needs_range: bool = False
     precisions: tuple[str, ...] = PRECISIONS
 
     def __post_init__(self) -> None:

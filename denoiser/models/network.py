@@ -41,3 +41,20 @@ class Network(nn.Module, ABC):
         Tensor
             (N, 3, H, W), to be subtracted from x.
         """
+
+    def objective(self, noisy: Tensor, white: Tensor, clean: Tensor) -> Tensor | None:
+        """Loss of one training batch, for architectures that prescribe their own.
+
+        Parameters
+        ----------
+        noisy, clean : Tensor
+            (N, 3, H, W), clean in [0, 1].
+        white : Tensor
+            As for :meth:`forward`.
+
+        Returns
+        -------
+        Tensor or None
+            A scalar; None leaves the choice to the trainer.
+        """
+        return None

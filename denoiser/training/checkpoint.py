@@ -33,15 +33,30 @@ class Counters:
     """Best validation score so far, in dB."""
 
 
+def averaged_state(module: Network) -> dict[str, Tensor]:
+    """What the moving average follows, by name: parameters, then the running statistics of batch normalisation.
+
+    Averaged weights with the statistics of the last steps' weights would not belong together.
+    """
+    statistics = {name: value for name, value in module.named_buffers() if value.is_floating_point()}
+    return {**dict(module.named_parameters()), **statistics}
+
+
+def _counts(module: Network) -> dict[str, Tensor]:
+    """Whole-number buffers (batches seen), which are no part of an average."""
+    return {name: value for name, value in module.named_buffers() if not value.is_floating_point()}
+
+
 def save_checkpoint(
     path: Path, module: Network, average: Sequence[Tensor], optimizer: torch.optim.Optimizer, counters: Counters
 ) -> None:
     """Write a checkpoint beside its final name, then rename: a kill leaves the old one or the new one."""
     tensors: dict[str, Tensor] = {}
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for (name, value), mean in zip(module.named_parameters(), average, strict=True):
-        tensors[f"model.{name}"] = value.detach()
+    for (name, value), mean in zip(averaged_state(module).items(), average, strict=True):
+        tensors[f"model.{name}"] = value
         tensors[f"average.{name}"] = mean
+    tensors |= {f"model.{name}": value for name, value in _counts(module).items()}
     for index, parameter in enumerate(parameters):
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer.{index}.{key}"] = value
@@ -67,9 +82,11 @@ def load_checkpoint(
         with safe_open(path, framework="pt") as file:
             counters = Counters(**json.loads(file.metadata()[STATE_KEY]))
         tensors = load_file(path)
-        for (name, value), mean in zip(module.named_parameters(), average, strict=True):
+        for (name, value), mean in zip(averaged_state(module).items(), average, strict=True):
             value.data.copy_(tensors[f"model.{name}"])
             mean.copy_(tensors[f"average.{name}"])
+        for name, value in _counts(module).items():
+            value.copy_(tensors[f"model.{name}"])
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{path}: not a checkpoint of this architecture, or damaged ({error})") from error
     for index, parameter in enumerate(p for group in optimizer.param_groups for p in group["params"]):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from denoiser.models import Network
 from denoiser.noise import parse_mixture
 from denoiser.progress import Progress, Silent
 from denoiser.training.card import make_card
-from denoiser.training.checkpoint import Counters, load_checkpoint, save_checkpoint
+from denoiser.training.checkpoint import Counters, averaged_state, load_checkpoint, save_checkpoint
 from denoiser.training.data import PictureStore, TorchRandom, noisy_batch
 from denoiser.training.folder import load_pictures
 from denoiser.training.group import Group, joined
@@ -95,7 +96,8 @@ def _train(
     module = _start(options).to(device)
     module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     parameters = list(module.parameters())
-    average = [parameter.detach().clone() for parameter in parameters]
+    state = list(averaged_state(module).values())
+    average = [value.detach().clone() for value in state]
     optimizer = torch.optim.AdamW(parameters, lr=options.lr, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
     mixture, mine = parse_mixture(options.noise), group.share(options.batch)
     store = PictureStore(load_pictures(options.data, max(options.crops), progress), device)
@@ -127,12 +129,17 @@ def _train(
         begin = time.perf_counter()
         for settings in optimizer.param_groups:
             settings["lr"] = options.lr * min(1.0, (counters.step + 1) / warm_up) * _cosine(done)
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            residual = module(noisy, white)
-        loss = restoration_loss(noisy - residual.float(), clean)
+        with (
+            _layers_seeded(int(host.integers(2**62)) + group.rank, device),
+            torch.autocast(device.type, dtype, enabled=dtype != torch.float32),
+        ):
+            loss = module.objective(noisy, white, clean)
+            if loss is None:
+                loss = restoration_loss(noisy - module(noisy, white).float(), clean)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        group.average([parameter.grad for parameter in parameters if parameter.grad is not None])
+        loss.backward()
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        group.average([*gradients, *state[len(parameters) :]])
         nn.utils.clip_grad_norm_(parameters, 1.0, foreach=True)
         optimizer.step()
         busy += time.perf_counter() - begin
@@ -141,7 +148,7 @@ def _train(
         counters.megapixels += options.batch * size * size / 1e6
         if counters.step % AVERAGE_EVERY == 0:
             decay = min(AVERAGE_DECAY, (1 + counters.step) / (10 + counters.step)) ** AVERAGE_EVERY
-            torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - decay)
+            torch._foreach_lerp_(average, [value.detach() for value in state], 1 - decay)
         counters.seconds = time.perf_counter() - started
         if log is None:
             continue
@@ -183,6 +190,14 @@ def _start(options: TrainOptions) -> Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         return models.build(options.arch)
+
+
+@contextmanager
+def _layers_seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Layers that draw (dropout) can draw from torch's global state alone: seeded here, put back afterwards."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def restoration_loss(estimate: Tensor, clean: Tensor) -> Tensor:
@@ -232,8 +247,9 @@ def _averaged(module: Network, average: list[Tensor]) -> Network:
     """A copy of the network that holds the moving average of its weights."""
     copy: Network = models.build_like(module).to(average[0].device)
     copy = copy.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    for parameter, mean in zip(copy.parameters(), average, strict=True):
-        parameter.data.copy_(mean)
+    copy.load_state_dict(module.state_dict())
+    for value, mean in zip(averaged_state(copy).values(), average, strict=True):
+        value.data.copy_(mean)
     copy.eval()
     return copy
 
