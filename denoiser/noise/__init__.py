@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from denoiser.noise.kinds import KINDS, Gaussian, Noise, NumpyRandom, PoissonGaussian, Random, Range
+from denoiser.noise.base import Noise, NumpyRandom, Random, Range
+from denoiser.noise.grain import Gaussian, PoissonGaussian
+from denoiser.noise.kinds import KINDS, Chain
 from denoiser.noise.protocol import PROTOCOLS, noisy_version
-from denoiser.noise.spec import Mixture, parse, parse_mixture
+from denoiser.noise.spec import Mixture, explain, parse, parse_mixture
 
 __all__ = [
     "KINDS",
     "PROTOCOLS",
+    "Chain",
     "Gaussian",
     "Mixture",
     "Noise",
@@ -16,6 +19,7 @@ __all__ = [
     "PoissonGaussian",
     "Random",
     "Range",
+    "explain",
     "noisy_version",
     "parse",
     "parse_mixture",

@@ -28,6 +28,15 @@ class TorchRandom:
     def uniform(self, shape: tuple[int, ...]) -> Tensor:
         return torch.rand(shape, generator=self.generator, device=self.generator.device)
 
+    def poisson(self, mean: Tensor) -> Tensor:
+        return torch.poisson(mean, generator=self.generator)
+
+    def where(self, chosen: Tensor, value: Tensor | float, x: Tensor) -> Tensor:
+        return torch.where(chosen, value, x)
+
+    def array(self, values: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(values).to(self.generator.device)
+
 
 class PictureStore:
     """All training pictures as one flat tensor of 8-bit pixels, so that a batch of crops is one gather.

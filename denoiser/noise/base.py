@@ -1,0 +1,143 @@
+"""What kinds of noise are made of: random numbers for NumPy and torch alike, parameters, the protocol.
+
+``apply`` of a kind uses only operations that both libraries spell alike; random numbers come from a
+:class:`Random` that the caller passes, so the same class serves files (NumPy) and training batches
+(torch, on any device). Pictures are (N, H, W, C) in [0, 1].
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Random(Protocol):
+    """Source of random numbers shaped for a batch of pictures, and of arrays of its library."""
+
+    def normal(self, shape: tuple[int, ...]) -> Any:
+        """Standard normal numbers."""
+        ...
+
+    def uniform(self, shape: tuple[int, ...]) -> Any:
+        """Uniform numbers in [0, 1)."""
+        ...
+
+    def poisson(self, mean: Any) -> Any:
+        """Poisson numbers, float32, one for each element of ``mean``."""
+        ...
+
+    def where(self, chosen: Any, value: Any, x: Any) -> Any:
+        """``value`` where ``chosen`` holds, else ``x``; they broadcast, and the result has the type of ``x``."""
+        ...
+
+    def array(self, values: NDArray[Any]) -> Any:
+        """The values as an array of the same library, on the same device."""
+        ...
+
+
+class NumpyRandom:
+    """A :class:`Random` of NumPy arrays (float32).
+
+    Parameters
+    ----------
+    generator : numpy.random.Generator
+    """
+
+    def __init__(self, generator: np.random.Generator) -> None:
+        self.generator = generator
+
+    def normal(self, shape: tuple[int, ...]) -> Any:
+        return self.generator.standard_normal(shape, dtype=np.float32)
+
+    def uniform(self, shape: tuple[int, ...]) -> Any:
+        return self.generator.random(shape, dtype=np.float32)
+
+    def poisson(self, mean: Any) -> Any:
+        return self.generator.poisson(mean).astype(np.float32)
+
+    def where(self, chosen: Any, value: Any, x: Any) -> Any:
+        return np.where(chosen, np.asarray(value, dtype=x.dtype), x)
+
+    def array(self, values: NDArray[Any]) -> Any:
+        return values
+
+
+@dataclass(frozen=True)
+class Range:
+    """A parameter of a noise kind: one value, or an interval from which each picture draws its own.
+
+    Attributes
+    ----------
+    low, high : float
+        Equal for a fixed value.
+    logarithmic : bool
+        Draw the logarithm uniformly; for gains, which span decades. Needs low > 0.
+    """
+
+    low: float
+    high: float
+    logarithmic: bool = False
+
+    def draw(self, count: int, random: Random) -> Any:
+        """One value per picture, (count, 1, 1, 1); a plain number when the range is one value."""
+        if self.low == self.high:
+            return self.low
+        u = random.uniform((count, 1, 1, 1))
+        if self.logarithmic:
+            return self.low * (self.high / self.low) ** u
+        return self.low + (self.high - self.low) * u
+
+    def __str__(self) -> str:
+        return f"{self.low:g}" if self.low == self.high else f"{self.low:g}-{self.high:g}"
+
+
+class Noise(Protocol):
+    """A kind of corruption with its parameters."""
+
+    name: ClassVar[str]
+
+    def apply(self, x: Any, random: Random) -> Any:
+        """Corrupt pictures.
+
+        Parameters
+        ----------
+        x : ndarray or Tensor
+            (N, H, W, C), float32 in [0, 1].
+        random : Random
+            Of the same library and device as x.
+
+        Returns
+        -------
+        ndarray or Tensor
+            As x; neither clipped nor rounded unless the kind says so.
+        """
+        ...
+
+
+def parameter(
+    default: Range | int | str, meaning: str, least: float = 0.0, most: float = math.inf, words: Sequence[str] = ()
+) -> Any:
+    """A field of a noise kind, with what the grammar needs to read it and ``--list`` to explain it.
+
+    Parameters
+    ----------
+    default : Range, int or str
+        Its type says what is read: a number or a range, a whole number, one of ``words``.
+    meaning : str
+        With its unit.
+    least, most : float
+        Limits of numbers.
+    words : sequence of str
+        Choices of a word.
+    """
+    return field(default=default, metadata={"meaning": meaning, "least": least, "most": most, "words": tuple(words)})
+
+
+def whole(value: Any) -> Any:
+    """The nearest whole numbers, halves upwards, as the library's floats; ``//`` is spelled alike in both."""
+    return (value + 0.5) // 1
