@@ -99,7 +99,13 @@ class Pipeline:
         self.error: DenoiserError | None = None
         self.budget = Budget(shared.budget)
         self.jobs = [Job(item, turn) for turn, item in enumerate(items)]
-        self._reader = Reader(self._grid(), shared.options.white, shared.options.black, passes=denoiser is None)
+        self._reader = Reader(
+            self._grid(),
+            shared.options.white,
+            shared.options.black,
+            passes=denoiser is None,
+            needs_range=denoiser is not None and denoiser.needs_range,
+        )
         self._unread = iter(self.jobs)
         self._begun: list[Job] = []
         self._writes: list[Future[None]] = []
@@ -284,6 +290,7 @@ class Pipeline:
             refused = refusal(source.header, job.form)
             if job.losses and self.shared.options.strict:
                 refused = f"--strict: {job.form} cannot keep {', '.join(job.losses)}"
+            refused = refused or self._reader.refusal(source.header)
             if refused:
                 source.close()
                 raise InputError(refused)

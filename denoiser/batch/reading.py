@@ -125,12 +125,25 @@ class Reader:
         As :class:`denoiser.batch.options.RunOptions`.
     passes : bool
         Whether pixels pass as they are, because the strength is 0.
+    needs_range : bool
+        Whether the network works only on pictures whose black and white are known.
     """
 
     grid: Grid
     white: float | None = None
     black: float | None = None
     passes: bool = False
+    needs_range: bool = False
+
+    def refusal(self, header: Header) -> str | None:
+        """Why the network cannot take these pages, or None if it can."""
+        ranges = (value_range(page.dtype, self.white, self.black) for page in header.pages)
+        if not self.needs_range or all(values.white is not None for values in ranges):
+            return None
+        return (
+            "holds floats, which have no range of their own, and this model works on a known range only: give --white "
+            "(and --black), for example --white 1, or use a model such as unet that needs no range"
+        )
 
     def bands(self, source: Source, form: str, lease: Callable[[int], Lease]) -> Iterator[Band]:
         """All bands of a file, page by page, top to bottom.

@@ -19,6 +19,7 @@ from denoiser.inference.network import needs_of
 from denoiser.inference.options import InferenceOptions
 from denoiser.inference.sizing import Sizing
 from denoiser.inference.stream import Stream
+from denoiser.models.folding import fold_batchnorm
 from denoiser.tiling import round_up
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ class Denoiser:
         page's; a multiple of ``row_multiple``.
     row_multiple : int
         The first row of every band must lie on a multiple of this.
+    needs_range : bool
+        Whether the network knows only pictures whose black and white are known: pieces must have ``white > 0``.
 
     Raises
     ------
@@ -85,6 +88,8 @@ class Denoiser:
         self.options = options if options is not None else InferenceOptions()
         self.card = card
         self.needs = needs_of(module)
+        self.needs_range = self.needs.needs_range
+        module = fold_batchnorm(module)
         self.device = devices.resolve(self.options.device)
         self._engine = make_engine(module, self.device)
         self.precision, self._deviation = probes.choose_precision(
@@ -186,7 +191,7 @@ class Denoiser:
             other number one by one.
         white, black : float, optional
             Stored values of white and black. Integers default to the limits of their type; floats have
-            none, and their result does not depend on one.
+            none, and their result does not depend on one. Models with ``needs_range`` refuse floats without white.
         sigma : float, optional
             Noise level in units of 1/255 of the full range, for models that take one.
         strength : float
@@ -213,6 +218,11 @@ class Denoiser:
             raise UsageError("alpha=True needs a channel besides alpha")
         page = Page(height, width, channels, array.dtype, alpha=alpha)
         full_range = pixels.value_range(array.dtype, white, black)
+        if self.needs_range and full_range.white is None:
+            raise UsageError(
+                "this model works on a known value range only, and floats have none: give white (and black), "
+                "for example white=1.0, or use a model such as unet that needs no range"
+            )
         level = self._sigma(sigma, full_range)
         result = np.empty_like(pages)
         if not array.size:

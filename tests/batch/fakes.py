@@ -34,6 +34,7 @@ class FakeDenoiser:
     spoils: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None
     context_rows: int = 1
     row_multiple: int = 4
+    needs_range: bool = False
     heights: list[int] = field(default_factory=list)
     held: int = 0
     most_held: int = 0

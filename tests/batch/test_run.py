@@ -251,6 +251,18 @@ def test_memory_is_bounded_by_the_budget_and_not_by_the_picture(tmp_path: Path, 
     assert np.load(tmp_path / "out" / "tall.npy").shape == (20_000, 64, 1)
 
 
+def test_floats_without_a_range_fail_alone_where_the_network_needs_one(tmp_path: Path, runs: Runs) -> None:
+    write_png(tmp_path / "in" / "a.png", 1)
+    write_npy(tmp_path / "in" / "b.npy", picture(2, dtype=np.float32))
+    report = runs(FakeDenoiser(needs_range=True))
+    assert statuses(report) == ["done", "failed"]
+    assert "--white" in next(file.reason for file in report.files if file.source.name == "b.npy")
+    assert statuses(runs(FakeDenoiser(needs_range=True), white=1.0, output=tmp_path / "told")) == ["done", "done"]
+    assert statuses(runs(FakeDenoiser(), output=tmp_path / "other")) == ["done", "done"]
+    untouched = runs(FakeDenoiser(needs_range=True), strength=0.0, output=tmp_path / "untouched")
+    assert statuses(untouched) == ["copied", "copied"]
+
+
 def test_a_picture_larger_than_the_budget_passes_alone(tmp_path: Path, runs: Runs) -> None:
     for index in range(4):
         write_png(tmp_path / "in" / f"{index}.png", index, 200, 100)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from denoiser.errors import UsageError
 from denoiser.inference import Denoiser, InferenceOptions, Piece
-from denoiser.models import build
+from denoiser.models import Needs, build
 from denoiser.tiling import round_up
 from tests.inference.networks import Identity, Tiny, Told
 
@@ -366,3 +366,19 @@ def test_companions_on_cuda_change_no_bit(flagship: torch.nn.Module) -> None:
     alone = only(model.stream([first]))
     together = list(model.stream([*(piece(50, 70, seed=i) for i in range(2, 9)), first]))
     assert np.array_equal(alone, together[-1][1])
+
+
+class Ranged(Identity):
+    """Knows pictures of a known range only."""
+
+    needs = Needs(channels=3, multiple_of=4, receptive_field=0, needs_range=True)
+
+
+def test_networks_that_need_a_range_refuse_floats_without_one() -> None:
+    model = Denoiser(Ranged(), None, InferenceOptions(device="cpu", precision="fp32"))
+    floats = np.random.default_rng(0).random((6, 7), np.float32)
+    with pytest.raises(UsageError, match="give white"):
+        model.denoise(floats)
+    np.testing.assert_allclose(model.denoise(floats, white=1), floats, atol=1e-6)
+    integers = noise(6, 7)
+    np.testing.assert_array_equal(model.denoise(integers), integers)
