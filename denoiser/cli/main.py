@@ -8,18 +8,20 @@ from typing import Annotated, Any
 
 import typer
 
-from denoiser.cli import config, models, run, train
+from denoiser.cli import benchmark, config, models, run, train
 from denoiser.cli import options as o
 from denoiser.errors import DenoiserError, ExitCode
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": run.run,
     "train": train.train,
+    "benchmark": benchmark.benchmark,
 }
 
 EXAMPLES: dict[str, str] = {
     "run": run.EXAMPLES,
     "train": train.EXAMPLES,
+    "benchmark": benchmark.EXAMPLES,
 }
 
 GROUPS: dict[str, typer.Typer] = {
@@ -44,6 +46,7 @@ Exit codes:
   5    output cannot be written
   6    stopped at a limit with work left
   7    another run holds the lock on the output directory
+  8    a quality gate failed (benchmark --baseline)
   130  interrupted (143: terminated); finished files stay, the next run goes on
 """
 

@@ -11,6 +11,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from denoiser.batch import Report
+    from denoiser.benchmark import Result
 
 
 def show_models(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -50,6 +51,22 @@ def show_plan(report: Report) -> None:
         target = str(result.target or "")
         table.add_row(str(result.status), Text(str(result.source)), Text(target), size, Text(notes))
     Console().print(table)
+
+
+def show_benchmark(result: Result, psnr: str) -> None:
+    """One table per kind of noise, and below them the protocol, without which the figures mean nothing."""
+    from denoiser.benchmark import tables
+
+    console = Console()
+    for noise, rows in tables.by_noise(result).items():
+        table = Table(title=Text(noise, style="bold"), title_justify="left")
+        for heading in tables.headings(psnr):
+            table.add_column(heading, justify="left" if heading == "method" else "right", overflow="fold")
+        for row in rows:
+            style = "bold" if row.kind in ("model", "restored") else ""
+            table.add_row(*(Text(cell) for cell in tables.cells(row, psnr)), style=style)
+        console.print(table)
+    console.print(Text(result.protocol["statement"], style="dim"))
 
 
 def _cost(row: Mapping[str, Any]) -> str:

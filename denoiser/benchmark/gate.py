@@ -1,0 +1,125 @@
+"""Comparison with an earlier benchmark, picture by picture: did anything get worse?"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from denoiser.benchmark.result import SCHEMA, Comparison, Fall, Gate, Measured, Row, Score, rows_from_json
+from denoiser.errors import UsageError
+from denoiser.metrics import mean_of
+
+GATED = ("model", "restored")
+"""Kinds of rows that are compared; classical methods and the noisy input are there for orientation."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What an earlier benchmark wrote with ``--json``."""
+
+    path: Path
+    protocol: dict[str, Any]
+    pictures: dict[str, Measured]
+    rows: list[Row]
+
+
+def read(path: Path) -> Baseline:
+    """Read a baseline.
+
+    Raises
+    ------
+    UsageError
+        If the file is missing or is no document of ``denoiser benchmark --json``.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: the baseline cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise UsageError(f"{path}: not JSON; write a baseline with `denoiser benchmark --json`") from error
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        raise UsageError(f"{path}: not a {SCHEMA} document; write a baseline with `denoiser benchmark --json`")
+    try:
+        pictures = {each["name"]: Measured(**each) for each in document["pictures"]}
+        return Baseline(path, dict(document["protocol"]), pictures, rows_from_json(document["rows"]))
+    except (KeyError, TypeError) as error:
+        raise UsageError(f"{path}: a damaged baseline, {error} is not as expected; write it again") from error
+
+
+def check(baseline: Baseline, protocol: dict[str, Any], pictures: tuple[Measured, ...], rows: tuple[Row, ...]) -> None:
+    """Make sure that both measured the same pictures in the same way.
+
+    Raises
+    ------
+    UsageError
+        If a difference would be that of the measurement.
+    """
+    for key in ("name", "seed"):
+        if baseline.protocol.get(key) != protocol[key]:
+            raise UsageError(
+                f"{baseline.path}: measured with {key} {baseline.protocol.get(key)}, this with {protocol[key]}; "
+                "only equal protocols can be compared"
+            )
+    common = [picture for picture in pictures if picture.name in baseline.pictures]
+    if not common:
+        raise UsageError(f"{baseline.path}: measured on other pictures, none of the names is the same")
+    for picture in common:
+        if picture.sha256 != baseline.pictures[picture.name].sha256:
+            raise UsageError(f"{baseline.path}: {picture.name} was another picture then; write the baseline again")
+    before = {
+        (row.noise, score.picture): score.mse for row in baseline.rows if row.kind == "input" for score in row.scores
+    }
+    for row in rows:
+        for score in row.scores if row.kind == "input" else ():
+            old = before.get((row.noise, score.picture), score.mse)
+            if not math.isclose(old, score.mse, rel_tol=1e-6, abs_tol=1e-12):
+                raise UsageError(
+                    f"{baseline.path}: the noise {row.noise} on {score.picture} was another then (another version of "
+                    "the program or of numpy?); write the baseline again"
+                )
+
+
+def compare(baseline: Baseline, rows: tuple[Row, ...], max_drop: float) -> Gate:
+    """Compare each row of a model or of restored pictures with its row of the baseline.
+
+    A row is found by method and noise. Where both have one gated method alone, they are compared whatever their
+    names: that is how new weights are held against old ones.
+
+    Raises
+    ------
+    UsageError
+        If no row of the baseline fits.
+    """
+    then = {(row.method, row.noise): row for row in baseline.rows if row.kind in GATED}
+    now = [row for row in rows if row.kind in GATED]
+    old_names, new_names = {method for method, _ in then}, {row.method for row in now}
+    alias = next(iter(old_names)) if len(old_names) == len(new_names) == 1 else None
+    pairs = [(row, then.get((alias or row.method, row.noise))) for row in now]
+    found = tuple(_compare(row, old, max_drop) for row, old in pairs if old is not None)
+    if not found:
+        has = ", ".join(f"{method} on {noise}" for method, noise in sorted(then)) or "no model"
+        raise UsageError(f"{baseline.path}: has no row to compare with; it has {has}")
+    return Gate(str(baseline.path), max_drop, found)
+
+
+def _compare(row: Row, old: Row, max_drop: float) -> Comparison:
+    scores = {score.picture: score for score in row.scores}
+    drops = {each.picture: _drop(each, scores.get(each.picture)) for each in old.scores}
+    before = {each.picture: each.psnr for each in old.scores}
+    fallen = sorted((name for name, drop in drops.items() if drop > max_drop), key=lambda name: (-drops[name], name))
+    falls = tuple(Fall(name, before[name], scores[name].psnr if name in scores else None) for name in fallen)
+    finite = all(map(math.isfinite, drops.values()))
+    drop = mean_of(list(drops.values())) if finite else None
+    return Comparison(row.method, old.method, row.noise, drop, falls, drop is None or drop.mean > max_drop)
+
+
+def _drop(old: Score, new: Score | None) -> float:
+    """By how many dB a picture fell; infinite where it is missing or no longer equals the truth."""
+    if new is None:
+        return math.inf
+    if new.psnr is None:
+        return 0.0  # equal to the truth now; an infinite rise would hide every other picture's drop in the mean
+    return math.inf if old.psnr is None else old.psnr - new.psnr

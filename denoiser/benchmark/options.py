@@ -1,0 +1,120 @@
+"""What a caller may choose about a benchmark."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from denoiser.errors import UsageError
+from denoiser.noise import PROTOCOLS, parse
+
+NONE = "none"
+
+NOISE = ("gaussian:15", "gaussian:25", "gaussian:50")
+"""The levels at which most papers report."""
+
+CLASSICAL = ("median", "bilateral", "tv", "wavelet", "nlm", "bm3d")
+"""Classical methods by the names that ``classical`` takes, quickest first."""
+
+DEFAULT_CLASSICAL = ("median", "bilateral", "tv", "wavelet", "nlm")
+"""``bm3d`` is left out: it is not a dependency, and takes a minute per megapixel."""
+
+
+@dataclass(frozen=True)
+class BenchmarkOptions:
+    """What is measured, on which pictures, and how.
+
+    Three ways: clean pictures alone (``noise`` is added to them), ``noisy`` and ``clean`` pairs, and ``restored``
+    pictures that anybody made, scored against ``clean``. The last two can be combined.
+
+    Attributes
+    ----------
+    clean : Path or None
+        Folder of clean pictures, or one file; None takes the sample photographs inside scikit-image.
+    noisy : Path or None
+        Folder of noisy pictures with the names of the clean ones.
+    restored : tuple of Path
+        Folders of restored pictures with the names of the clean ones; each gives a row.
+    noise : tuple of str
+        Specifications of the noise to add; ``NOISE`` where none is given.
+    models : tuple of str
+        Bundled names or ``.safetensors`` files; all bundled ones where none is given; ``none`` for no model.
+    classical : tuple of str
+        Of ``CLASSICAL``; ``DEFAULT_CLASSICAL`` where none is given; ``none`` for none.
+    protocol : {"file", "literature"}
+        Whether the noise that is added is clipped and rounded as in a file.
+    seed : int
+        Of the noise that is added.
+    crop : int or None
+        Measure the central part of each picture, at most so many pixels wide and high. None: whole pictures, and
+        256 for the samples.
+    white, black : float or None
+        Stored values of white and black; integers default to the limits of their type, floats need ``white``.
+    device, precision : str
+        As for ``denoiser run``.
+    baseline : Path or None
+        The JSON document of an earlier benchmark to compare with, picture by picture.
+    max_drop : float
+        By how many dB a row's mean PSNR may lie below the baseline's.
+
+    Raises
+    ------
+    UsageError
+        If a value has no meaning or two contradict each other.
+    """
+
+    clean: Path | None = None
+    noisy: Path | None = None
+    restored: tuple[Path, ...] = ()
+    noise: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    classical: tuple[str, ...] = ()
+    protocol: str = "file"
+    seed: int = 0
+    crop: int | None = None
+    white: float | None = None
+    black: float | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    baseline: Path | None = None
+    max_drop: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.protocol not in PROTOCOLS:
+            raise UsageError(f"protocol must be one of {', '.join(PROTOCOLS)}, not {self.protocol!r}")
+        if unknown := set(self.classical) - {*CLASSICAL, NONE}:
+            raise UsageError(
+                f"no classical method is called {', '.join(sorted(unknown))}; there are {', '.join(CLASSICAL)}, {NONE}"
+            )
+        for words in (self.models, self.classical):
+            if NONE in words and len(words) > 1:
+                raise UsageError(f"{NONE!r} stands alone, not beside {', '.join(w for w in words if w != NONE)}")
+        if self.crop is not None and self.crop < 1:
+            raise UsageError(f"crop must be at least 1 pixel, not {self.crop}")
+        if self.seed < 0:
+            raise UsageError(f"seed must be a whole number from 0, not {self.seed}")
+        if not self.max_drop >= 0:
+            raise UsageError(f"max-drop must be a number of dB from 0, not {self.max_drop}")
+        self._check_ways()
+        for spec in self.noise:
+            parse(spec)
+
+    def _check_ways(self) -> None:
+        if not self.paired:
+            return
+        if self.clean is None:
+            raise UsageError("--noisy and --restored are scored against the truth: name its folder with --clean")
+        if self.noise:
+            raise UsageError("--noise is added to clean pictures; with --noisy or --restored there is none to add")
+        if self.noisy is None and (self.models or self.classical):
+            raise UsageError("models and classical methods need noisy pictures: add --noisy DIR, or leave them out")
+
+    @property
+    def paired(self) -> bool:
+        """Whether the noisy or restored pictures are files, too."""
+        return self.noisy is not None or bool(self.restored)
+
+    @property
+    def specs(self) -> tuple[str, ...]:
+        """The noise that is added; none for pairs."""
+        return () if self.paired else self.noise or NOISE

@@ -1,0 +1,383 @@
+"""The benchmark end to end: its three ways, its figures against theory, what it does with bad input, its gate."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio
+
+from denoiser.benchmark import BenchmarkOptions, Result, benchmark, gate, tables
+from denoiser.benchmark.methods import FILTERS
+from denoiser.cli.main import main
+from denoiser.errors import ExitCode, NothingToDoError, UnavailableError, UsageError
+
+ONLY = {"models": ("none",), "classical": ("none",)}
+"""Measures the noisy input alone, which is quick."""
+
+
+def smooth(height: int, width: int, channels: int = 3) -> NDArray[np.uint8]:
+    """A picture with values far from black and white, so that little noise is clipped."""
+    y, x = np.mgrid[:height, :width]
+    waves = [128 + 40 * np.sin(x / (7 + c)) * np.cos(y / 9) for c in range(channels)]
+    return np.rint(np.stack(waves, axis=2)).astype(np.uint8)
+
+
+def write(path: Path, pixels: NDArray[Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(path)
+
+
+@pytest.fixture
+def clean(tmp_path: Path) -> Path:
+    """Three pictures, one of them in a folder and one gray."""
+    folder = tmp_path / "clean"
+    for name, shape in {"a.png": (40, 50, 3), "sub dir/ü.png": (33, 21, 3), "g.png": (30, 30, 1)}.items():
+        write(folder / name, smooth(*shape))
+    return folder
+
+
+def changed(source: Path, target: Path, amount: int) -> Path:
+    """A copy of a folder of pictures with a chessboard of +-amount added: PSNR is 20 log10(255 / amount)."""
+    for path in source.rglob("*.png"):
+        pixels = np.asarray(Image.open(path)).astype(int)
+        board = np.indices(pixels.shape[:2]).sum(0) % 2 * 2 - 1
+        board = board if pixels.ndim == 2 else board[:, :, None]
+        out = target / path.relative_to(source)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((pixels + amount * board).astype(np.uint8)).save(out)
+    return target
+
+
+def row(result: Result, method: str, noise: str = "") -> Any:
+    return next(each for each in result.rows if each.method == method and noise in ("", each.noise))
+
+
+def psnr_of_board(amount: float) -> float:
+    return float(20 * np.log10(255 / amount))
+
+
+# Figures
+
+
+def test_noisy_input_equals_theory_before_clipping(tmp_path: Path) -> None:
+    write(tmp_path / "large.png", smooth(512, 512))
+    result = benchmark(BenchmarkOptions(tmp_path, protocol="literature", **ONLY))
+    for sigma, theory in ((15, 24.61), (25, 20.17), (50, 14.15)):
+        assert row(result, "noisy input", f"gaussian:{sigma}").psnr.mean == pytest.approx(theory, abs=0.02)
+
+
+def test_file_protocol_clips_and_rounds(tmp_path: Path) -> None:
+    write(tmp_path / "white.png", np.full((64, 64, 3), 255, np.uint8))
+    noisy = {
+        name: row(benchmark(BenchmarkOptions(tmp_path, noise=("gaussian:25",), protocol=name, **ONLY)), "noisy input")
+        for name in ("file", "literature")
+    }
+    # Half of the noise on white is clipped away, so that half of the squared error is left.
+    assert noisy["file"].psnr.mean - noisy["literature"].psnr.mean == pytest.approx(3.01, abs=0.15)
+
+
+def test_the_same_noise_every_time_whatever_else_is_measured(clean: Path, tmp_path: Path) -> None:
+    options = BenchmarkOptions(clean, noise=("gaussian:25", "gaussian:50"), **ONLY)
+    first, second = benchmark(options), benchmark(replace(options, noise=("gaussian:50",)))
+    assert row(first, "noisy input", "gaussian:50").scores == row(second, "noisy input").scores
+    assert row(benchmark(replace(options, seed=1)), "noisy input").scores != row(first, "noisy input").scores
+
+
+@pytest.mark.parametrize("name", [name for name in FILTERS if name != "bm3d"])
+def test_classical_methods_remove_noise(name: str, tmp_path: Path) -> None:
+    write(tmp_path / "a.png", smooth(64, 64))
+    write(tmp_path / "g.png", smooth(64, 64, 1))
+    options = BenchmarkOptions(tmp_path, noise=("gaussian:25",), models=("none",), classical=(name,))
+    result = benchmark(options)
+    gains = [
+        after.psnr - before.psnr
+        for before, after in zip(row(result, "noisy input").scores, row(result, name).scores, strict=True)
+    ]
+    assert min(gains) > 2
+    assert row(result, name).megapixels_per_second > 0
+
+
+def test_a_model_is_measured_with_its_cost(clean: Path, tiny_model: Path) -> None:
+    result = benchmark(BenchmarkOptions(clean, noise=("gaussian:25",), models=(str(tiny_model),), classical=("none",)))
+    found = row(result, str(tiny_model))
+    assert (found.kind, len(found.scores), len(found.weights)) == ("model", 3, 64)
+    assert all(5 < score.psnr < 60 for score in found.scores)
+    assert "fp32" in result.protocol["device"] or "bf16" in result.protocol["device"]
+
+
+# Pairs and restored pictures
+
+
+def test_restored_pictures_by_hand(clean: Path, tmp_path: Path) -> None:
+    ours, theirs = changed(clean, tmp_path / "ours", 2), changed(clean, tmp_path / "theirs", 8)
+    result = benchmark(BenchmarkOptions(clean, restored=(ours, theirs)))
+    assert [each.method for each in result.rows] == ["ours", "theirs"]
+    for name, amount in (("ours", 2), ("theirs", 8)):
+        assert row(result, name).psnr.mean == pytest.approx(psnr_of_board(amount), abs=1e-9)
+        assert row(result, name).psnr_of_mean_mse == pytest.approx(psnr_of_board(amount), abs=1e-9)
+    assert result.exit_code == ExitCode.OK
+
+
+def test_mean_of_psnrs_and_psnr_of_mean_mse_differ(tmp_path: Path) -> None:
+    for name, amount in (("a.png", 2), ("b.png", 20)):
+        write(tmp_path / "clean" / name, np.full((16, 16, 3), 100, np.uint8))
+        write(tmp_path / "out" / name, np.full((16, 16, 3), 100 + amount, np.uint8))
+    found = row(benchmark(BenchmarkOptions(tmp_path / "clean", restored=(tmp_path / "out",))), "out")
+    assert found.psnr.mean == pytest.approx((psnr_of_board(2) + psnr_of_board(20)) / 2)
+    assert found.psnr_of_mean_mse == pytest.approx(psnr_of_board(((4 + 400) / 2) ** 0.5))
+
+
+def test_noisy_pairs_of_another_format_and_16_bit(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(20000, 40000, (20, 24), dtype=np.uint16)
+    noisy = (truth + rng.integers(-900, 900, truth.shape)).astype(np.uint16)
+    for folder, name, pixels in (("clean", "x.tif", truth), ("noisy", "x.png", noisy)):
+        (tmp_path / folder).mkdir()
+        if name.endswith("tif"):
+            tifffile.imwrite(tmp_path / folder / name, pixels)
+        else:
+            Image.fromarray(pixels).save(tmp_path / folder / name)
+    options = BenchmarkOptions(tmp_path / "clean", noisy=tmp_path / "noisy", **ONLY)
+    expected = peak_signal_noise_ratio(truth, noisy, data_range=65535)
+    assert row(benchmark(options), "noisy input", "noisy").psnr.mean == pytest.approx(expected, abs=1e-6)
+    narrow = benchmark(replace(options, white=40000.0))
+    assert row(narrow, "noisy input").psnr.mean == pytest.approx(
+        peak_signal_noise_ratio(truth, noisy, data_range=40000), abs=1e-6
+    )
+
+
+def test_float_restorations_are_in_the_units_of_the_clean_file(tmp_path: Path) -> None:
+    truth = smooth(20, 20)
+    write(tmp_path / "clean" / "a.png", truth)
+    (tmp_path / "out").mkdir()
+    tifffile.imwrite(tmp_path / "out" / "a.tif", truth.astype(np.float32) + 4, photometric="rgb")
+    found = row(benchmark(BenchmarkOptions(tmp_path / "clean", restored=(tmp_path / "out",))), "out")
+    assert found.psnr.mean == pytest.approx(psnr_of_board(4), abs=1e-4)
+
+
+# Bad input
+
+
+def test_bad_pairs_are_named_and_the_good_ones_measured(clean: Path, tmp_path: Path) -> None:
+    out = changed(clean, tmp_path / "out", 2)
+    for name in ("missing.png", "size.png", "colour.png", "depth.png"):
+        write(clean / name, smooth(20, 20))
+    write(out / "size.png", smooth(20, 21))
+    write(out / "colour.png", smooth(20, 20, 1))
+    tifffile.imwrite(out / "depth.tif", smooth(20, 20).astype(np.uint16), photometric="rgb")
+    write(out / "extra.png", smooth(20, 20))
+    (clean / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    result = benchmark(BenchmarkOptions(clean, restored=(out,)))
+    assert len(row(result, "out").scores) == 3
+    reasons = {failure.picture: failure.reason for failure in result.failures}
+    assert set(reasons) == {"missing.png", "size.png", "colour.png", "depth.png", "out/extra.png", "broken.png"}
+    assert "no partner" in reasons["missing.png"]
+    assert "21 x 20 colour" in reasons["size.png"] and "20 x 20 colour" in reasons["size.png"]
+    assert "20 x 20 gray" in reasons["colour.png"]
+    assert "uint16" in reasons["depth.png"]
+    assert result.exit_code == ExitCode.SOME_FAILED
+
+
+def test_identical_constant_and_tiny_pictures(tmp_path: Path) -> None:
+    for name, pixels in {
+        "same.png": smooth(20, 20),
+        "constant.png": np.full((20, 20, 3), 7, np.uint8),
+        "tiny.png": np.full((1, 1, 3), 100, np.uint8),
+    }.items():
+        write(tmp_path / "clean" / name, pixels)
+        write(tmp_path / "noisy" / name, pixels + 4 * (name == "tiny.png"))
+    options = BenchmarkOptions(tmp_path / "clean", noisy=tmp_path / "noisy", models=("none",))
+    result = benchmark(options)
+    assert not result.failures
+    for each in result.rows:
+        assert each.ssim.count == 2, "a picture of one pixel has no SSIM"
+    noisy = row(result, "noisy input")
+    assert (noisy.identical, noisy.psnr.mean) == (2, pytest.approx(psnr_of_board(4)))
+    text = tables.markdown(result, "both")
+    assert "without 2 equal to the truth (inf)" in text
+    json.loads(json.dumps(result.to_json(), allow_nan=False))
+
+
+def test_all_pictures_equal_to_the_truth(clean: Path) -> None:
+    result = benchmark(BenchmarkOptions(clean, restored=(clean,)))
+    assert (row(result, "clean").psnr, row(result, "clean").identical) == (None, 3)
+    assert tables.cells(row(result, "clean"), "both")[1:3] == ["inf", "inf"]
+    assert "Infinity" not in json.dumps(result.to_json())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"noise": ("gausian:25",)}, "gaussian"),
+        ({"protocol": "paper"}, "literature"),
+        ({"classical": ("bm4d",)}, "bm3d"),
+        ({"models": ("none", "unet")}, "stands alone"),
+        ({"noisy": Path("x")}, "--clean"),
+        ({"clean": Path("c"), "restored": (Path("x"),), "models": ("unet",)}, "--noisy"),
+        ({"clean": Path("c"), "noisy": Path("x"), "noise": ("gaussian:25",)}, "none to add"),
+        ({"crop": 0}, "crop"),
+        ({"seed": -1}, "seed"),
+        ({"max_drop": -0.1}, "max-drop"),
+    ],
+)
+def test_options_that_make_no_sense(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        BenchmarkOptions(**wrong)
+
+
+def test_what_is_not_there(clean: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NothingToDoError, match="empty"):
+        benchmark(BenchmarkOptions(tmp_path / "empty", **ONLY))
+    with pytest.raises(UsageError, match="nowhere"):
+        benchmark(BenchmarkOptions(tmp_path / "nowhere", **ONLY))
+    with pytest.raises(UnavailableError, match="'big'"):
+        benchmark(BenchmarkOptions(clean, models=("big",)))
+    with pytest.raises(UsageError, match="another row's name"):
+        benchmark(BenchmarkOptions(clean, restored=(clean, clean)))
+
+
+def test_floats_need_a_range(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", smooth(20, 20).astype(np.float32))
+    options = BenchmarkOptions(tmp_path, noise=("gaussian:25",), **ONLY)
+    result = benchmark(options)
+    assert "--white" in result.failures[0].reason
+    found = row(benchmark(replace(options, white=255.0)), "noisy input")
+    assert found.psnr.mean == pytest.approx(20.17, abs=0.4)
+
+
+# The gate
+
+
+def judged(clean: Path, restored: Path, baseline: Path, max_drop: float = 0.05) -> Result:
+    return benchmark(BenchmarkOptions(clean, restored=(restored,), baseline=baseline, max_drop=max_drop))
+
+
+@pytest.fixture
+def baseline(clean: Path, tmp_path: Path) -> Path:
+    """The document of pictures that are off by 4."""
+    path = tmp_path / "old.json"
+    result = benchmark(BenchmarkOptions(clean, restored=(changed(clean, tmp_path / "v1", 4),)))
+    path.write_text(json.dumps(result.to_json()))
+    return path
+
+
+def test_gate_holds_for_the_same_and_for_better(clean: Path, tmp_path: Path, baseline: Path) -> None:
+    for amount in (4, 2):
+        result = judged(clean, changed(clean, tmp_path / f"off by {amount}", amount), baseline)
+        assert result.exit_code == ExitCode.OK
+        assert result.gate is not None and not result.gate.comparisons[0].falls
+
+
+def test_gate_names_what_fell(clean: Path, tmp_path: Path, baseline: Path) -> None:
+    new = changed(clean, tmp_path / "v2", 4)
+    write(new / "a.png", smooth(40, 50) + np.uint8(16))
+    result = judged(clean, new, baseline)
+    assert result.exit_code == ExitCode.GATE
+    (found,) = result.gate.comparisons if result.gate else ()
+    assert [fall.picture for fall in found.falls] == ["a.png"]
+    assert found.drop is not None and found.drop.mean == pytest.approx((psnr_of_board(4) - psnr_of_board(16)) / 3)
+    assert "a.png (36.09 -> 24.05)" in tables.verdict(found, 0.05)
+    assert judged(clean, new, baseline, max_drop=20).exit_code == ExitCode.OK
+
+
+def test_gate_counts_missing_pictures(clean: Path, tmp_path: Path, baseline: Path) -> None:
+    new = changed(clean, tmp_path / "v2", 4)
+    (new / "g.png").unlink()
+    result = judged(clean, new, baseline)
+    assert result.exit_code == ExitCode.GATE
+    assert result.gate is not None and result.gate.comparisons[0].falls[0] == gate.Fall(
+        "g.png", pytest.approx(psnr_of_board(4)), None
+    )
+
+
+def test_gate_refuses_what_cannot_be_compared(clean: Path, tmp_path: Path, baseline: Path) -> None:
+    with pytest.raises(UsageError, match="only equal protocols"):
+        benchmark(BenchmarkOptions(clean, baseline=baseline, **ONLY))
+    other = tmp_path / "other.json"
+    for text, words in (("", "not JSON"), ("{}", "denoiser.benchmark/1"), (None, "cannot be read")):
+        if text is not None:
+            other.write_text(text)
+        with pytest.raises(UsageError, match=words):
+            gate.read(other if text is not None else tmp_path / "nothing.json")
+    write(clean / "a.png", smooth(40, 50) + np.uint8(1))
+    with pytest.raises(UsageError, match=r"a\.png was another picture"):
+        judged(clean, tmp_path / "v1", baseline)
+
+
+def test_damaged_weights_fail_the_gate(
+    clean: Path, tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    from denoiser import weights
+
+    call = ["benchmark", str(clean), "--noise", "gaussian:5", "--classical", "none", "--precision", "fp32", "--json"]
+    assert main([*call, "--model", str(tiny_model)]) == ExitCode.OK
+    old = tmp_path / "old.json"
+    old.write_text(capfd.readouterr().out)
+    module, card = weights.load(tiny_model)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.05)
+    weights.save(tmp_path / "damaged.safetensors", module, card)
+    assert main([*call, "--model", str(tiny_model), "--baseline", str(old)]) == ExitCode.OK
+    capfd.readouterr()
+    assert main([*call, "--model", str(tmp_path / "damaged.safetensors"), "--baseline", str(old)]) == ExitCode.GATE
+    out, err = capfd.readouterr()
+    assert json.loads(out)["gate"]["failed"]
+    assert "worse:" in err and "a.png (" in err
+
+
+# The doors
+
+
+def test_every_form_states_the_protocol(clean: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    call = ["benchmark", str(clean), "--noise", "gaussian:25", "--classical", "tv", "--model", "none", "--psnr", "both"]
+    texts = {}
+    for form in ("--json", "--csv", "--markdown", "--no-progress"):
+        assert main([*call, form]) == ExitCode.OK
+        texts[form], err = capfd.readouterr()
+        assert "3 pictures measured" in err
+        for word in ("seed 0", "clipped and rounded", "2 colour", "1 gray", "population covariance", "numpy"):
+            assert word in " ".join(texts[form].split()), (form, word)
+    rows = list(csv.DictReader(io.StringIO(texts["--csv"])))
+    assert [each["method"] for each in rows] == ["noisy input", "tv"]
+    document = json.loads(texts["--json"])
+    assert document["schema"] == "denoiser.benchmark/1"
+    assert float(rows[1]["psnr_mean"]) == pytest.approx(document["rows"][1]["psnr"]["mean"])
+    assert "PSNR of mean MSE" in texts["--markdown"]
+    assert max(map(len, texts["--no-progress"].splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--json", "--csv"), ("x", "--clean", "y"), ("--psnr", "pooled"), ("--noise", "fog"), ("--baseline", "nothing")],
+)
+def test_usage_errors(arguments: tuple[str, ...], capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["benchmark", *arguments]) == ExitCode.USAGE
+    assert capfd.readouterr().err
+
+
+def test_failures_are_told_and_give_exit_code_1(clean: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    out = changed(clean, tmp_path / "out", 2)
+    (out / "a.png").unlink()
+    assert main(["benchmark", "--restored", str(out), "--clean", str(clean), "-q"]) == ExitCode.SOME_FAILED
+    assert "a.png: has no partner" in capfd.readouterr().err
+
+
+def test_the_samples_need_no_folder() -> None:
+    result = benchmark(BenchmarkOptions(crop=32, noise=("gaussian:25",), **ONLY))
+    assert len(result.pictures) == 6
+    assert {picture.channels for picture in result.pictures} == {3}
+    assert "samples of scikit-image" in result.protocol["statement"]
