@@ -6,6 +6,7 @@ used, so ``import denoiser`` is quick.
 >>> import denoiser
 >>> model = denoiser.load("unet")               # doctest: +SKIP
 >>> clean = model.denoise(noisy)                # doctest: +SKIP
+>>> noisy = denoiser.corrupt(clean, "stripes", seed=0)  # doctest: +SKIP
 >>> report = denoiser.run(["in"], "out", denoiser.RunOptions())  # doctest: +SKIP
 """
 
@@ -27,12 +28,13 @@ from denoiser.errors import (
 )
 
 if TYPE_CHECKING:
-    from denoiser.batch import Report, RunOptions, run
+    from denoiser.batch import CorruptOptions, Report, RunOptions, corrupt, corrupt_files, run
     from denoiser.inference import Denoiser
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CorruptOptions",
     "Denoiser",
     "DenoiserError",
     "ExitCode",
@@ -45,14 +47,19 @@ __all__ = [
     "UnavailableError",
     "UsageError",
     "__version__",
+    "corrupt",
+    "corrupt_files",
     "load",
     "run",
 ]
 
 _LAZY = {
+    "CorruptOptions": "denoiser.batch",
     "Denoiser": "denoiser.inference",
     "Report": "denoiser.batch",
     "RunOptions": "denoiser.batch",
+    "corrupt": "denoiser.batch",
+    "corrupt_files": "denoiser.batch",
     "run": "denoiser.batch",
 }
 

@@ -9,16 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from denoiser.batch.flow import Stop
-from denoiser.batch.options import RunOptions
+from denoiser.batch.options import CorruptOptions, RunOptions
 from denoiser.batch.report import FileResult, Report, Status
 
 if TYPE_CHECKING:
+    from denoiser.batch.corruption import corrupt, corrupt_files
     from denoiser.batch.items import Action, Destination, Item, Plan
     from denoiser.batch.plan import make_plan
     from denoiser.batch.runner import run
 
 __all__ = [
     "Action",
+    "CorruptOptions",
     "Destination",
     "FileResult",
     "Item",
@@ -27,6 +29,8 @@ __all__ = [
     "RunOptions",
     "Status",
     "Stop",
+    "corrupt",
+    "corrupt_files",
     "make_plan",
     "run",
 ]
@@ -36,6 +40,8 @@ _LAZY = {
     "Destination": "denoiser.batch.items",
     "Item": "denoiser.batch.items",
     "Plan": "denoiser.batch.items",
+    "corrupt": "denoiser.batch.corruption",
+    "corrupt_files": "denoiser.batch.corruption",
     "make_plan": "denoiser.batch.plan",
     "run": "denoiser.batch.runner",
 }

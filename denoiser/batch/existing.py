@@ -13,7 +13,7 @@ from denoiser.batch import names
 from denoiser.batch.items import Action, Destination, Item
 from denoiser.batch.manifest import Entry, Manifest, Stamp, content_hash
 from denoiser.batch.names import shown
-from denoiser.batch.options import RunOptions
+from denoiser.batch.options import BatchOptions
 from denoiser.errors import UsageError
 
 
@@ -23,14 +23,14 @@ class Decider:
     Parameters
     ----------
     destination : Destination
-    options : RunOptions
+    options : BatchOptions
     key : str
-        :meth:`RunOptions.key` of this run.
+        Hash of the options that decide an output's bytes.
     manifest : Manifest
         Of ``destination.root``.
     """
 
-    def __init__(self, destination: Destination, options: RunOptions, key: str, manifest: Manifest) -> None:
+    def __init__(self, destination: Destination, options: BatchOptions, key: str, manifest: Manifest) -> None:
         self.root = destination.root
         self.options = options
         self.key = key

@@ -16,7 +16,7 @@ from denoiser.images import SUFFIXES
 class Action(StrEnum):
     """What a run will do with one input."""
 
-    DENOISE = "denoise"
+    PROCESS = "process"
     COPY = "copy"
     SKIP = "skip"
     FAIL = "fail"
@@ -68,6 +68,8 @@ class Item:
         Where the output and the residual go; ``target`` is None for inputs that have none.
     format : str
         Format of the output, or ``keep``.
+    relative : str
+        The input's path below the argument it was found under, with slashes: what seeds its noise.
     reason : str
         Why it is skipped or fails, or is done again.
     warning : str
@@ -86,6 +88,7 @@ class Item:
     action: Action
     stamp: Stamp
     format: str = "keep"
+    relative: str = ""
     reason: str = ""
     warning: str = ""
     residual: Path | None = None
@@ -103,7 +106,7 @@ class Item:
     @property
     def works(self) -> bool:
         """Whether there is something to do."""
-        return self.action in (Action.DENOISE, Action.COPY)
+        return self.action in (Action.PROCESS, Action.COPY)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from denoiser.batch import names
+from denoiser.batch.checks import Moments
 from denoiser.batch.flow import Lease
 from denoiser.batch.items import Action, Item
 from denoiser.batch.manifest import Stamp
@@ -33,6 +34,10 @@ class Job:
         From the reader; None ends it.
     outgoing : queue of Band or None
         To the writer; None: there will be no more, abandon the file.
+    change : Moments
+        Of output minus input, where a job gathers it.
+    figures : dict or None
+        What the manifest is to remember of the output.
     error : Exception or None
         The first thing that went wrong.
     """
@@ -47,6 +52,8 @@ class Job:
     leases: list[Lease] = field(default_factory=list)
     losses: tuple[str, ...] = ()
     checks: dict[str, Any] = field(default_factory=dict)
+    change: Moments = field(default_factory=Moments)
+    figures: dict[str, Any] | None = None
     error: Exception | None = None
     done: bool = False
     settled: bool = False

@@ -69,9 +69,11 @@ class Entry:
         BLAKE2b-128 of the input's bytes, in hex.
     output : Stamp
     key : str
-        :meth:`denoiser.batch.options.RunOptions.key`.
+        Hash of the options that decide an output's bytes.
     residual : Stamp or None
         The residual that was written with it.
+    figures : dict or None
+        What was measured on the way and is to be known later, plain values by name.
     """
 
     target: str
@@ -80,9 +82,10 @@ class Entry:
     output: Stamp
     key: str
     residual: Stamp | None = None
+    figures: dict[str, Any] | None = None
 
     def line(self) -> bytes:
-        record = {
+        record: dict[str, Any] = {
             "v": VERSION,
             "target": self.target,
             "source": [self.source.size, self.source.mtime_ns],
@@ -91,6 +94,8 @@ class Entry:
             "key": self.key,
             "residual": [self.residual.size, self.residual.mtime_ns] if self.residual else None,
         }
+        if self.figures:
+            record["figures"] = self.figures
         return json.dumps(record, separators=(",", ":")).encode() + b"\n"
 
     @classmethod
@@ -108,6 +113,7 @@ class Entry:
                 output=Stamp(*record["output"]),
                 key=record["key"],
                 residual=Stamp(*residual) if residual else None,
+                figures=record.get("figures"),
             )
         except (ValueError, KeyError, TypeError):
             return None

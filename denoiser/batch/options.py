@@ -1,4 +1,4 @@
-"""What a user asks of one run over many files."""
+"""What a user asks of one job over many files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,26 +23,16 @@ promise that there are no seams they do not show in a file."""
 
 
 @dataclass(frozen=True)
-class RunOptions:
-    """Options of ``denoiser run``, validated.
+class BatchOptions:
+    """What every job over many files can be asked: which files, in which format, within which limits.
 
     Parameters
     ----------
-    model : str
-        Name of a bundled model, or path of a ``.safetensors`` file made by ``denoiser train``.
-    strength : float
-        0 (the input, bit for bit) to 1 (the full result).
-    device : str
-        ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-    precision : str
-        ``auto``, ``fp32``, ``bf16``, ``fp16``.
-    tile, halo, batch : str or int
-        ``auto`` (or ``none`` for tile, ``exact`` for halo), or pixels, pixels, tiles.
     max_memory : int or None
-        Budget in bytes for pictures in flight and the network's work together; None is half of the
+        Budget in bytes for pictures in flight and the work on them together; None is half of the
         memory that is free when the run starts.
     jobs : str or int
-        Threads that read and as many that write; ``auto`` goes by the processors, 2 to 8.
+        Threads that read and as many that write; ``auto`` goes by the processors.
     recursive : bool
         Whether directories are read with all that lies below them.
     include, exclude : tuple of str
@@ -57,9 +48,6 @@ class RunOptions:
         Put after each output's stem: ``_clean`` makes ``a_clean.png`` of ``a.png``.
     quality : int or None
         1 to 100 for lossy formats; None keeps the input's own tables where there are any.
-    save_residual : Path or None
-        Directory for input minus output, float32 TIFF in the input's units, mirrored like the outputs
-        and named ``<output name>.tif``.
     white, black : float or None
         Values of white and black in the file's units where the container's range is not meant.
     dry_run : bool
@@ -86,13 +74,6 @@ class RunOptions:
         If a value has no meaning. The message names the option as on the command line.
     """
 
-    model: str = "unet"
-    strength: float = 1.0
-    device: str = "auto"
-    precision: str = "auto"
-    tile: str | int = "auto"
-    halo: str | int = "auto"
-    batch: str | int = "auto"
     max_memory: int | None = None
     jobs: str | int = "auto"
     recursive: bool = True
@@ -102,7 +83,6 @@ class RunOptions:
     format: str = "keep"
     suffix: str = ""
     quality: int | None = None
-    save_residual: Path | None = None
     white: float | None = None
     black: float | None = None
     dry_run: bool = False
@@ -117,34 +97,20 @@ class RunOptions:
     def __post_init__(self) -> None:
         for name in ("include", "exclude"):  # a list is as good, and usual from a command line
             object.__setattr__(self, name, tuple(getattr(self, name) or ()))
-        for name in ("save_residual", "events"):
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, Path(getattr(self, name)))
-        self._check_words()
-        self._check_numbers()
+        if self.events is not None:
+            object.__setattr__(self, "events", Path(self.events))
+        one_of("--exists", self.exists, EXISTS)
+        one_of("--format", self.format, FORMATS)
+        word_or_count("--jobs", self.jobs, ("auto",), 1)
+        within("--quality", self.quality, 1, 100)
+        within("--max-memory", self.max_memory, 1)
+        within("--max-runtime", self.max_runtime, 0)
+        within("--max-files", self.max_files, 1)
+        within("--min-age", self.min_age, 0)
         self._check_range_of_values()
         self._check_shard()
         if {"/", "\\", "\0"} & set(self.suffix):
             raise UsageError(f"--suffix {self.suffix!r}: a suffix is part of a file name, it cannot hold a separator")
-        if self.save_residual and self.strength == 0:
-            raise UsageError("--save-residual: at --strength 0 input minus output is zero everywhere")
-
-    def _check_words(self) -> None:
-        _one_of("--exists", self.exists, EXISTS)
-        _one_of("--format", self.format, FORMATS)
-        _one_of("--precision", self.precision, PRECISIONS)
-        _word_or_count("--tile", self.tile, ("auto", "none"), 1)
-        _word_or_count("--halo", self.halo, ("auto", "exact"), 0)
-        _word_or_count("--batch", self.batch, ("auto",), 1)
-        _word_or_count("--jobs", self.jobs, ("auto",), 1)
-
-    def _check_numbers(self) -> None:
-        _within("--strength", self.strength, 0, 1)
-        _within("--quality", self.quality, 1, 100)
-        _within("--max-memory", self.max_memory, 1)
-        _within("--max-runtime", self.max_runtime, 0)
-        _within("--max-files", self.max_files, 1)
-        _within("--min-age", self.min_age, 0)
 
     def _check_range_of_values(self) -> None:
         for name in ("white", "black"):
@@ -162,46 +128,173 @@ class RunOptions:
             raise UsageError(f"--shard {index}/{count}: write i/n with i from 0 to n - 1, for example 0/8")
 
     @property
+    def copies(self) -> bool:
+        """Whether files whose format is kept are copied as they are."""
+        return False
+
+    @property
+    def residuals(self) -> Path | None:
+        """Directory of residuals, if there is one."""
+        return None
+
+    @property
     def threads(self) -> int:
         """Number of reading threads, and of writing threads."""
         if isinstance(self.jobs, int):
             return self.jobs
-        return min(8, max(2, _processors()))
+        return min(8, max(2, processors()))
 
     @property
     def share(self) -> str:
         """Name of this run's share of the files, part of the names of its manifest and lock; empty for all."""
         return f"{self.shard[0]}of{self.shard[1]}" if self.shard else ""
 
-    def key(self, weights: str) -> str:
-        """Hash of everything but the input that decides an output's bytes; ``weights`` is the hash of the weights."""
-        parts = {name: getattr(self, name) for name in PIXEL_FIELDS}
-        text = json.dumps({"weights": weights, **parts}, sort_keys=True)
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
     def to_json(self) -> dict[str, Any]:
         """Plain values by field name, for reports."""
         return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
 
 
-def _processors() -> int:
+@dataclass(frozen=True)
+class RunOptions(BatchOptions):
+    """Options of ``denoiser run``, validated. Besides those of :class:`BatchOptions`:
+
+    Parameters
+    ----------
+    model : str
+        Name of a bundled model, or path of a ``.safetensors`` file made by ``denoiser train``.
+    strength : float
+        0 (the input, bit for bit) to 1 (the full result).
+    device : str
+        ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+    precision : str
+        ``auto``, ``fp32``, ``bf16``, ``fp16``.
+    tile, halo, batch : str or int
+        ``auto`` (or ``none`` for tile, ``exact`` for halo), or pixels, pixels, tiles.
+    save_residual : Path or None
+        Directory for input minus output, float32 TIFF in the input's units, mirrored like the outputs
+        and named ``<output name>.tif``.
+
+    Raises
+    ------
+    UsageError
+        If a value has no meaning. The message names the option as on the command line.
+    """
+
+    model: str = "unet"
+    strength: float = 1.0
+    device: str = "auto"
+    precision: str = "auto"
+    tile: str | int = "auto"
+    halo: str | int = "auto"
+    batch: str | int = "auto"
+    save_residual: Path | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.save_residual is not None:
+            object.__setattr__(self, "save_residual", Path(self.save_residual))
+        one_of("--precision", self.precision, PRECISIONS)
+        word_or_count("--tile", self.tile, ("auto", "none"), 1)
+        word_or_count("--halo", self.halo, ("auto", "exact"), 0)
+        word_or_count("--batch", self.batch, ("auto",), 1)
+        within("--strength", self.strength, 0, 1)
+        if self.save_residual and self.strength == 0:
+            raise UsageError("--save-residual: at --strength 0 input minus output is zero everywhere")
+
+    @property
+    def copies(self) -> bool:
+        return self.strength == 0
+
+    @property
+    def residuals(self) -> Path | None:
+        return self.save_residual
+
+    def key(self, weights: str) -> str:
+        """Hash of everything but the input that decides an output's bytes; ``weights`` is the hash of the weights."""
+        return digest({"weights": weights, **{name: getattr(self, name) for name in PIXEL_FIELDS}})
+
+
+@dataclass(frozen=True)
+class CorruptOptions(BatchOptions):
+    """Options of ``denoiser corrupt``, validated. Besides those of :class:`BatchOptions`:
+
+    Parameters
+    ----------
+    noise : str
+        What is done to the pictures, such as ``gaussian:25`` or ``poisson-gaussian:gain=0.01,read=4+jpeg:75``.
+    seed : int
+        With a file's path below the input it seeds the file's noise.
+    float : bool
+        Whether outputs are float32 (TIFF, or .npy with that ``format``) in the input's units, neither clipped
+        nor rounded.
+    sidecar : bool
+        Whether ``corruption.json`` is written into an output directory.
+
+    Raises
+    ------
+    UsageError
+        If a value has no meaning. The message names the option as on the command line.
+    """
+
+    noise: str = ""
+    seed: int = 0
+    float: bool = False
+    sidecar: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.noise.strip():
+            from denoiser.noise import KINDS
+
+            raise UsageError(
+                f"--noise: say what is to be done, for example --noise gaussian:25; there are {', '.join(KINDS)} "
+                "(denoiser corrupt --list explains them)"
+            )
+        self.key()  # a wrong specification is an error at once
+        within("--seed", self.seed, 0)
+        if not self.float:
+            return
+        if self.format not in ("keep", "tiff", "npy"):
+            raise UsageError(f"--float: {self.format} cannot hold floating-point values; choose tiff or npy")
+        object.__setattr__(self, "format", "npy" if self.format == "npy" else "tiff")
+
+    @property
+    def threads(self) -> int:
+        """As many as there are processors: those that write make the noise."""
+        return self.jobs if isinstance(self.jobs, int) else max(2, processors())
+
+    def key(self) -> str:
+        """Hash of everything but the input that decides an output's bytes."""
+        from denoiser.noise import parse
+
+        names = ("seed", "float", "format", "quality", "white", "black")
+        return digest({"noise": repr(parse(self.noise)), **{name: getattr(self, name) for name in names}})
+
+
+def digest(parts: Mapping[str, Any]) -> str:
+    """Hash of plain values by name."""
+    text = json.dumps(parts, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def processors() -> int:
     """Processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def _one_of(option: str, value: str, words: tuple[str, ...]) -> None:
+def one_of(option: str, value: str, words: tuple[str, ...]) -> None:
     if value not in words:
         raise UsageError(f"{option} {value!r}: must be one of {', '.join(words)}")
 
 
-def _word_or_count(option: str, value: str | int, words: tuple[str, ...], least: int) -> None:
+def word_or_count(option: str, value: str | int, words: tuple[str, ...], least: int) -> None:
     if not (value in words if isinstance(value, str) else value >= least):
         raise UsageError(f"{option} {value}: must be {' or '.join(words)} or a whole number from {least}")
 
 
-def _within(option: str, value: float | None, least: float, most: float = math.inf) -> None:
+def within(option: str, value: float | None, least: float, most: float = math.inf) -> None:
     if value is not None and not least <= value <= most:
         limits = f"from {least:g} to {most:g}" if math.isfinite(most) else f"at least {least:g}"
         raise UsageError(f"{option} {value:g}: must be {limits}")

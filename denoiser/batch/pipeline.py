@@ -10,6 +10,7 @@ can make room (see :class:`denoiser.batch.flow.Budget`).
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 import time
 from collections import deque
@@ -26,7 +27,7 @@ from denoiser.batch.flow import Budget, Cancelled, Lease, Stop
 from denoiser.batch.items import Action, Item
 from denoiser.batch.job import CheckError, Job, explained
 from denoiser.batch.manifest import Stamp
-from denoiser.batch.options import RunOptions
+from denoiser.batch.options import BatchOptions
 from denoiser.batch.reading import BAND_SHARE, Band, Grid, Reader
 from denoiser.batch.report import FileResult, Status
 from denoiser.batch.writing import Writer
@@ -56,9 +57,11 @@ class Shared:
         ``time.monotonic()`` after which no file is begun.
     record : callable
         Takes the result of every file that is finished, failed or abandoned, from any thread.
+    workspace : int
+        Where it is not 0, writers work on whole pages and need so many bytes per value of colour besides.
     """
 
-    options: RunOptions
+    options: BatchOptions
     writer: Writer
     budget: int
     max_bytes: int
@@ -66,6 +69,7 @@ class Shared:
     stop: Stop
     record: Callable[[FileResult], None]
     deadline: float | None = None
+    workspace: int = 0
 
 
 class Pipeline:
@@ -77,7 +81,7 @@ class Pipeline:
     items : sequence of Item
         In the order in which they are done.
     denoiser : Denoiser or None
-        None where pixels only pass through (strength 0).
+        None where pixels go past the network: as they are (strength 0), or to a writer that works on them.
     second_try : bool
         Whether files that fail their check are kept for another pass, see ``again``, instead of failing.
 
@@ -105,6 +109,7 @@ class Pipeline:
             shared.options.black,
             passes=denoiser is None,
             needs_range=denoiser is not None and denoiser.needs_range,
+            workspace=shared.workspace,
         )
         self._unread = iter(self.jobs)
         self._begun: list[Job] = []
@@ -115,6 +120,8 @@ class Pipeline:
         self._writers = ThreadPoolExecutor(shared.options.threads, thread_name_prefix="writer")
 
     def _grid(self) -> Grid:
+        if self.shared.workspace:
+            return Grid(0, 1, sys.maxsize)
         limit = self.shared.budget // BAND_SHARE
         if self.denoiser is None:
             return Grid(0, 1, limit)
@@ -290,7 +297,7 @@ class Pipeline:
             refused = refusal(source.header, job.form)
             if job.losses and self.shared.options.strict:
                 refused = f"--strict: {job.form} cannot keep {', '.join(job.losses)}"
-            refused = refused or self._reader.refusal(source.header)
+            refused = refused or self._reader.refusal(source.header, self.shared.max_bytes)
             if refused:
                 source.close()
                 raise InputError(refused)

@@ -19,7 +19,7 @@ from denoiser.batch.existing import Decider
 from denoiser.batch.items import Action, Destination, Item, Plan
 from denoiser.batch.manifest import Manifest, Stamp
 from denoiser.batch.names import shown
-from denoiser.batch.options import RunOptions
+from denoiser.batch.options import BatchOptions
 from denoiser.errors import DenoiserError, UsageError
 from denoiser.images import SUFFIXES, losses, open_source, refusal
 
@@ -28,7 +28,7 @@ FILE_WEIGHT = 64 * 1024
 
 
 def make_plan(
-    inputs: Sequence[str | Path], destination: Destination, options: RunOptions, key: str, manifest: Manifest
+    inputs: Sequence[str | Path], destination: Destination, options: BatchOptions, key: str, manifest: Manifest
 ) -> Plan:
     """Decide what becomes of every input.
 
@@ -37,9 +37,9 @@ def make_plan(
     inputs : sequence of str or Path
         As :func:`denoiser.batch.discover.discover`.
     destination : Destination
-    options : RunOptions
+    options : BatchOptions
     key : str
-        :meth:`RunOptions.key` of this run.
+        Hash of the options that decide an output's bytes, :meth:`RunOptions.key`.
     manifest : Manifest
         Of ``destination.root``.
 
@@ -61,10 +61,10 @@ def make_plan(
     return Plan(tuple(decided), destination.root, readable, found.ignored)
 
 
-def _rules(inputs: Sequence[str | Path], destination: Destination, options: RunOptions, manifest: Manifest) -> Rules:
+def _rules(inputs: Sequence[str | Path], destination: Destination, options: BatchOptions, manifest: Manifest) -> Rules:
     outputs = [] if destination.file else [destination.root]
-    if options.save_residual:
-        outputs.append(options.save_residual)
+    if options.residuals:
+        outputs.append(options.residuals)
     made: frozenset[Identity] = frozenset()
     root = destination.root.resolve()
     if any(Path(each).resolve().is_relative_to(root) for each in inputs):
@@ -72,14 +72,14 @@ def _rules(inputs: Sequence[str | Path], destination: Destination, options: RunO
     return Rules(options.recursive, options.include, options.exclude, identities(outputs), made)
 
 
-def _check_destination(found: Discovery, destination: Destination, options: RunOptions) -> None:
+def _check_destination(found: Discovery, destination: Destination, options: BatchOptions) -> None:
     if destination.file and not found.single:
         raise UsageError(
             f"{shown(destination.file)}: the output names a file, but the input is not one file; give a directory"
         )
     if destination.file and options.format not in ("keep", SUFFIXES[destination.file.suffix.lower()]):
         raise UsageError(f"{shown(destination.file)}: its suffix contradicts --format {options.format}")
-    if options.save_residual and options.save_residual.resolve() == destination.root.resolve():
+    if options.residuals and options.residuals.resolve() == destination.root.resolve():
         raise UsageError("--save-residual: give a directory other than the output's")
     outputs = identities([destination.root])
     for root in found.roots:
@@ -90,7 +90,7 @@ def _check_destination(found: Discovery, destination: Destination, options: RunO
             )
 
 
-def _aim(found: Found, destination: Destination, options: RunOptions) -> Item:
+def _aim(found: Found, destination: Destination, options: BatchOptions) -> Item:
     """Give an input its output."""
     stamp = Stamp(found.size, found.mtime_ns)
     if found.failure:
@@ -100,12 +100,12 @@ def _aim(found: Found, destination: Destination, options: RunOptions) -> Item:
     else:
         place, form = _place(found.relative, options), options.format
     keeps = form in ("keep", SUFFIXES.get(found.path.suffix.lower()))
-    action = Action.COPY if options.strength == 0 and keeps else Action.DENOISE
-    residual = options.save_residual / f"{place}.tif" if options.save_residual else None
-    return Item(found.path, place, destination.root / place, action, stamp, form, residual=residual)
+    action = Action.COPY if options.copies and keeps else Action.PROCESS
+    residual = options.residuals / f"{place}.tif" if options.residuals else None
+    return Item(found.path, place, destination.root / place, action, stamp, form, found.relative, residual=residual)
 
 
-def _place(relative: str, options: RunOptions) -> str:
+def _place(relative: str, options: BatchOptions) -> str:
     folder, slash, name = relative.rpartition("/")
     stem, suffix = names.split_name(name)
     if options.format not in ("keep", SUFFIXES.get(Path(name).suffix.lower())):
@@ -121,7 +121,7 @@ def _check_collisions(items: Sequence[Item], destination: Destination) -> None:
         if other is not item:
             raise UsageError(
                 f"{shown(other.source)} and {shown(item.source)} would both be written to {shown(path)}; rename one, "
-                "or denoise them into different directories (or from their common parent directory)"
+                "or write them into different directories (or from their common parent directory)"
             )
 
 

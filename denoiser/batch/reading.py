@@ -122,11 +122,13 @@ class Reader:
     ----------
     grid : Grid
     white, black : float or None
-        As :class:`denoiser.batch.options.RunOptions`.
+        As :class:`denoiser.batch.options.BatchOptions`.
     passes : bool
-        Whether pixels pass as they are, because the strength is 0.
+        Whether pixels go to the writer as they are, past the network.
     needs_range : bool
         Whether the network works only on pictures whose black and white are known.
+    workspace : int
+        Bytes per value of colour that the writer needs besides.
     """
 
     grid: Grid
@@ -134,15 +136,28 @@ class Reader:
     black: float | None = None
     passes: bool = False
     needs_range: bool = False
+    workspace: int = 0
 
-    def refusal(self, header: Header) -> str | None:
-        """Why the network cannot take these pages, or None if it can."""
+    def refusal(self, header: Header, limit: int) -> str | None:
+        """Why these pages cannot be worked on within so many bytes, or None if they can."""
+        return self._without_range(header) or self._too_large(header, limit)
+
+    def _without_range(self, header: Header) -> str | None:
         ranges = (value_range(page.dtype, self.white, self.black) for page in header.pages)
         if not self.needs_range or all(values.white is not None for values in ranges):
             return None
         return (
             "holds floats, which have no range of their own, and this model works on a known range only: give --white "
             "(and --black), for example --white 1, or use a model such as unet that needs no range"
+        )
+
+    def _too_large(self, header: Header, limit: int) -> str | None:
+        need = max(page.nbytes + page.height * page.width * colours(page) * self.workspace for page in header.pages)
+        if not self.workspace or need <= limit:
+            return None
+        return (
+            f"needs {need / 1e6:,.0f} MB, because a page is worked on as a whole, and may take "
+            f"{limit / 1e6:,.0f} MB; give more --max-memory, or cut it into smaller pictures"
         )
 
     def bands(self, source: Source, form: str, lease: Callable[[int], Lease]) -> Iterator[Band]:
@@ -199,7 +214,7 @@ class Reader:
 
     def _cost(self, page: Page, kept: int, read: int) -> int:
         stored = page.width * page.channels * page.dtype.itemsize
-        result = 0 if self.passes else page.width * colours(page) * 4
+        result = page.width * colours(page) * (self.workspace if self.passes else 4)
         converted = 0 if page.dtype in (np.uint8, np.uint16, np.float32) else result
         return kept * result + read * (stored + converted) + PIECE_BYTES
 

@@ -17,6 +17,7 @@ from denoiser.batch.names import shown
 from denoiser.errors import ExitCode, OutputError
 
 SCHEMA = "denoiser.run/1"
+SCHEMAS = {"run": SCHEMA, "corrupt": "denoiser.corrupt/1"}
 EVENT_SCHEMA = "denoiser.event/1"
 
 
@@ -107,6 +108,8 @@ class Report:
         The sentence that belongs to ``stopped``, or says what was looked for in vain.
     estimate : float or None
         Seconds that a dry run expects of a real one; None where no speed was given.
+    command : str
+        Which command's report it is: ``run`` or ``corrupt``.
     """
 
     files: tuple[FileResult, ...]
@@ -120,6 +123,7 @@ class Report:
     stopped: ExitCode | None = None
     message: str = ""
     estimate: float | None = None
+    command: str = "run"
 
     @property
     def exit_code(self) -> ExitCode:
@@ -165,7 +169,7 @@ class Report:
         from denoiser import __version__
 
         return {
-            "schema": SCHEMA,
+            "schema": SCHEMAS[self.command],
             "version": __version__,
             "exit_code": int(self.exit_code),
             "exit": self.exit_code.name.lower(),

@@ -1,37 +1,27 @@
-"""One run from the arguments to the report."""
+"""``denoiser run``: the job that denoises."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import psutil
 
 from denoiser.batch.flow import Stop
-from denoiser.batch.items import Action, Destination, Item, Plan
-from denoiser.batch.lock import Lock
-from denoiser.batch.manifest import Manifest
-from denoiser.batch.names import STATE, shown
+from denoiser.batch.items import Destination, Item, Plan
 from denoiser.batch.options import RunOptions
 from denoiser.batch.pipeline import Pipeline, Shared
-from denoiser.batch.plan import inspect, make_plan
-from denoiser.batch.report import Events, FileResult, Report, Status
-from denoiser.batch.writing import Writer, remove_leftovers
-from denoiser.errors import DenoiserError, ExitCode, OutputError
-from denoiser.images import SUFFIXES
+from denoiser.batch.report import Report
+from denoiser.batch.session import Session
+from denoiser.batch.writing import Writer
 from denoiser.progress import Progress, Silent
 
 if TYPE_CHECKING:
     from denoiser.inference import Denoiser
 
-HEADERS_AHEAD = 512
-"""With at most so many files their headers are read before the start, to know the megapixels of the whole run."""
 TRIAL_SECONDS = 0.3
 """How long a trial must take to tell the network's speed."""
 
@@ -84,13 +74,11 @@ def run(
     """
     files = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     options = options or RunOptions()
-    session = _Run(files, Destination.of(output), options, progress or Silent(), denoiser, stop or Stop())
-    with ExitStack() as held:
-        return session.dry(held) if options.dry_run else session.wet(held)
+    return _Run(files, Destination.of(output), options, progress or Silent(), denoiser, stop or Stop()).execute()
 
 
-class _Run:
-    """One run. Its steps stand in the order in which they are taken."""
+class _Run(Session):
+    """The job with its network, which is built when there is something to do."""
 
     def __init__(
         self,
@@ -101,89 +89,29 @@ class _Run:
         denoiser: Denoiser | None,
         stop: Stop,
     ) -> None:
-        self.started = datetime.now(UTC)
-        self.clock = time.monotonic()
-        self.inputs = inputs
-        self.destination = destination
-        self.options = options
-        self.progress = progress
+        # An unknown model is an error before anything else is looked at.
+        super().__init__(inputs, destination, options, options.key(_identity(options, denoiser)), progress, stop)
+        self.options: RunOptions = options
         self.denoiser = denoiser
         self.given = denoiser is not None
-        self.stop = stop
-        # An unknown model is an error before anything else is looked at.
-        self.key = options.key(_identity(options, denoiser))
-        self.manifest: Manifest | None = None
-        self.locked = False
-        self.results: dict[tuple[Path, Path | None], FileResult] = {}
-        self.events: Events | None = None
-        self.error: DenoiserError | None = None
-
-    def dry(self, held: ExitStack) -> Report:
-        """Plan, read headers, write nothing."""
-        plan = inspect(self._plan(), self.options.strict, self._memory() // 2)
-        for item in plan.items:
-            self.results[item.source, item.target] = _planned(item)
-        estimate = None
-        if plan.work and self.options.strength > 0:
-            estimate = plan.megapixels / _speed(self._network())
-        return self._report(plan, estimate)
-
-    def wet(self, held: ExitStack) -> Report:
-        """Do the work."""
-        if (self.destination.root / STATE).is_dir():
-            self._lock(held)
-        plan = self._plan()
-        if plan.work and self.options.strength > 0:
-            self._network()
-        if plan.work and not self.locked:
-            self._lock(held)
-            if self._own_manifest().changed():  # another run came and went meanwhile
-                plan = self._plan()
-        self.events = held.enter_context(Events(self.options.events))
-        for item in plan.items:
-            if not item.works:
-                self._record(_planned(item))
-        self._open_manifest(plan, held)
-        if plan.work:
-            self._work(plan)
-        return self._report(plan)
-
-    def _lock(self, held: ExitStack) -> None:
-        # One output file has no directory of its own to lock: two writers of it replace each other's whole files.
-        if self.options.lock and not self.destination.file:
-            held.enter_context(Lock(self.destination.root, self.options.share))
-        self.locked = True
-
-    def _own_manifest(self) -> Manifest:
-        if self.manifest is None:
-            share = "file" if self.destination.file else self.options.share
-            self.manifest = Manifest(self.destination.root, share)
-        return self.manifest
-
-    def _plan(self) -> Plan:
-        manifest = self._own_manifest()
-        manifest.load()
-        return make_plan(self.inputs, self.destination, self.options, self.key, manifest)
-
-    def _open_manifest(self, plan: Plan, held: ExitStack) -> None:
-        news = [item.refresh for item in plan.items if item.refresh]
-        if not plan.work and not news:
-            return
-        manifest = self._own_manifest()
-        manifest.open(compact=self._owner is not None)
-        held.callback(manifest.close)
-        for entry in news:
-            try:
-                manifest.append(entry)
-            except OSError as error:
-                raise OutputError(f"{shown(manifest.path)}: cannot be written ({error.strerror})") from error
 
     @property
-    def _owner(self) -> str | None:
-        """Whose temporary files this run may remove; None without a lock, when nobody's are certainly dead."""
-        if self.destination.file or not self.options.lock:
-            return None
-        return self.options.share
+    def verb(self) -> str:
+        return "copying" if self.options.strength == 0 else "denoising"
+
+    def _prepare(self, plan: Plan) -> None:
+        if self.options.strength > 0:
+            self._network()
+
+    def _estimate(self, plan: Plan) -> float | None:
+        return plan.megapixels / _speed(self._network()) if self.options.strength > 0 else None
+
+    def _writer(self, owner: str) -> Writer:
+        o = self.options
+        return Writer(self.destination.root, owner, self._own_manifest(), o, self.key, o.strength)
+
+    def _engine(self) -> Mapping[str, str | int]:
+        return self.denoiser.describe() if self.denoiser is not None else {}
 
     def _network(self) -> Denoiser:
         if self.denoiser is None:
@@ -210,41 +138,11 @@ class _Run:
         return self._build("fp32")
 
     def _memory(self) -> int:
-        """Bytes for the whole run."""
-        if self.options.max_memory is not None:
-            return self.options.max_memory
-        if self.options.strength == 0 or self.given:
-            return int(psutil.virtual_memory().available) // 2
+        if self.options.max_memory is not None or self.options.strength == 0 or self.given:
+            return super()._memory()
         from denoiser.inference import devices
 
         return devices.free_memory(devices.resolve("cpu")) // 2
-
-    def _work(self, plan: Plan) -> None:
-        o = self.options
-        work = plan.work[: o.max_files]
-        targets = [path for item in work for path in item.outputs]
-        remove_leftovers(targets, self._owner)
-        owner = "free" if self._owner is None else self._owner
-        writer = Writer(self.destination.root, owner, self._own_manifest(), o, self.key)
-        memory = self._memory()
-        shared = Shared(
-            options=o,
-            writer=writer,
-            budget=memory // 2,
-            max_bytes=memory // 2,
-            progress=self.progress,
-            stop=self.stop,
-            record=self._record,
-            deadline=None if o.max_runtime is None else self.clock + o.max_runtime,
-        )
-        self.progress.start(
-            len(work), _megapixels(plan, work, memory // 2), "copying" if o.strength == 0 else "denoising"
-        )
-        try:
-            self._passes(shared, work)
-        finally:
-            self.progress.finish()
-            writer.sync_folders()
 
     def _passes(self, shared: Shared, work: Sequence[Item]) -> None:
         """The pass over all files, and a second one in full precision over those that failed their check."""
@@ -259,48 +157,6 @@ class _Run:
             second.execute()
             self.error = second.error
 
-    def _record(self, result: FileResult) -> None:
-        """A file is finished. Called from any thread, once per file."""
-        self.results[result.source, result.target] = result
-        if result.status is Status.FAILED:
-            self.progress.note(f"{shown(result.source)}: {result.reason}", "error")
-        for warning in result.warnings:
-            self.progress.note(f"{shown(result.source)}: {warning}", "warning")
-        if self.events is not None and result.status is not Status.LEFT:
-            self.events.write(result)
-
-    def _report(self, plan: Plan, estimate: float | None = None) -> Report:
-        files = tuple(self.results.get((item.source, item.target)) or _left(item) for item in plan.items)
-        stopped, message = self._ending(plan, files)
-        return Report(
-            files=files,
-            output=self.destination.file or self.destination.root,
-            found=plan.found,
-            ignored=plan.ignored,
-            started=self.started,
-            seconds=time.monotonic() - self.clock,
-            options=self.options.to_json(),
-            engine=self.denoiser.describe() if self.denoiser is not None else {},
-            stopped=stopped,
-            message=message,
-            estimate=estimate,
-        )
-
-    def _ending(self, plan: Plan, files: Sequence[FileResult]) -> tuple[ExitCode | None, str]:
-        """Why the run ended before its end, and the sentence that belongs to it."""
-        if self.error is not None:
-            return self.error.exit_code, str(self.error)
-        if plan.found == 0:
-            looked = ", ".join(SUFFIXES)
-            where = ", ".join(shown(str(each)) for each in self.inputs)
-            return None, f"no readable image found in {where}: looked for {looked}, passed over {plan.ignored} files"
-        if not any(result.status is Status.LEFT for result in files):
-            return None, ""
-        if self.stop.code is not None:
-            return self.stop.code, "interrupted; finished files stay, the next run goes on"
-        limit = "--max-files" if self.options.max_files and len(plan.work) > self.options.max_files else "--max-runtime"
-        return ExitCode.STOPPED, f"stopped at {limit}; the next run goes on"
-
 
 def _identity(options: RunOptions, denoiser: Denoiser | None) -> str:
     """What stands for the weights in the key of an output."""
@@ -309,36 +165,6 @@ def _identity(options: RunOptions, denoiser: Denoiser | None) -> str:
     from denoiser import weights
 
     return weights.file_hash(weights.resolve(options.model))
-
-
-def _planned(item: Item) -> FileResult:
-    """What a plan alone says of a file."""
-    status = {Action.SKIP: Status.SKIPPED, Action.FAIL: Status.FAILED}.get(item.action, Status.PLANNED)
-    return FileResult(
-        source=item.source,
-        target=item.target,
-        status=status,
-        reason=item.reason,
-        size=item.stamp.size,
-        pages=item.pages,
-        megapixels=item.megapixels,
-        warnings=(item.warning,) if item.warning else (),
-        losses=item.losses,
-        residual=item.residual,
-    )
-
-
-def _left(item: Item) -> FileResult:
-    return FileResult(
-        source=item.source, target=item.target, status=Status.LEFT, reason="not begun", size=item.stamp.size
-    )
-
-
-def _megapixels(plan: Plan, work: Sequence[Item], max_bytes: int) -> float:
-    """Megapixels of the work as far as headers tell; 0 (unknown) where there are too many to look at first."""
-    if len(work) > HEADERS_AHEAD:
-        return 0.0
-    return inspect(Plan(tuple(work), plan.root, plan.found, plan.ignored), False, max_bytes).megapixels
 
 
 def _speed(network: Denoiser) -> float:

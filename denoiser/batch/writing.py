@@ -21,7 +21,7 @@ from denoiser.batch.flow import Cancelled
 from denoiser.batch.job import CheckError, Job
 from denoiser.batch.manifest import Entry, Manifest, Stamp, content_hash
 from denoiser.batch.names import shown
-from denoiser.batch.options import RunOptions
+from denoiser.batch.options import BatchOptions
 from denoiser.batch.reading import Band, pages_of
 from denoiser.errors import InputError, OutputError
 from denoiser.images import Header, Target, save
@@ -50,17 +50,22 @@ class Writer:
         Marks this run's temporary files.
     manifest : Manifest
         Opened.
-    options : RunOptions
+    options : BatchOptions
     key : str
-        :meth:`RunOptions.key`.
+        Hash of the options that decide an output's bytes.
+    strength : float
+        How much of what the network changed is taken, 0 to 1.
     """
 
-    def __init__(self, root: Path, owner: str, manifest: Manifest, options: RunOptions, key: str) -> None:
+    def __init__(
+        self, root: Path, owner: str, manifest: Manifest, options: BatchOptions, key: str, strength: float = 1.0
+    ) -> None:
         self.root = root
         self.owner = owner
         self.manifest = manifest
         self.options = options
         self.key = key
+        self.strength = strength
         self._folders: set[Path] = set()
         self._lock = threading.Lock()
 
@@ -82,7 +87,7 @@ class Writer:
             try:
                 checks = Checks.of(job.header.pages[0].dtype)
                 target = Target(job.form, quality=self.options.quality)
-                save(temporary, job.header, self._pages(job, checks, residual), target)
+                save(temporary, self._like(job.header), self._pages(job, checks, residual), target)
                 self._check(job, checks)
                 made = residual.finish() if residual else None
                 self._commit(job, temporary, made)
@@ -115,6 +120,10 @@ class Writer:
         like = Header(job.item.source, "tiff", pages_of(job.header), streams=True)
         return _Residual(self._temporary(job.item.residual), like)
 
+    def _like(self, header: Header) -> Header:
+        """What the output is like, besides its pixels: the input."""
+        return header
+
     def _pages(self, job: Job, checks: Checks, residual: _Residual | None) -> Iterator[Iterator[Pixels]]:
         assert job.header is not None
         for page in job.header.pages:
@@ -128,17 +137,17 @@ class Writer:
                 raise Cancelled
             row = band.stop
             try:
-                yield self._join(band, checks, residual)
+                yield self._join(job, band, checks, residual)
             finally:
                 band.release()
 
-    def _join(self, band: Band, checks: Checks, residual: _Residual | None) -> Pixels:
+    def _join(self, job: Job, band: Band, checks: Checks, residual: _Residual | None) -> Pixels:
         """Restore the stored dtype of one band; look at it on the way."""
         if band.note is None:
             return band.pixels
         results = band.results
         values = results[0] if len(results) == 1 else np.concatenate(results, axis=-1)
-        pixels = join(values, band.note, self.options.strength)
+        pixels = join(values, band.note, self.strength)
         before, after = band.pixels[..., : values.shape[-1]], pixels[..., : values.shape[-1]]
         checks.add(before, after, values, band.note.missing)
         if residual:
@@ -163,7 +172,7 @@ class Writer:
         if not item.replaces and os.path.lexists(item.target):
             raise InputError("its output has appeared while it was computed, from elsewhere; the next run will see it")
         assert job.stamp is not None
-        self.manifest.append(Entry(item.place, job.stamp, content, output, self.key, beside))
+        self.manifest.append(Entry(item.place, job.stamp, content, output, self.key, beside, job.figures))
         if residual and item.residual:
             os.replace(residual, item.residual)
         os.replace(temporary, item.target)

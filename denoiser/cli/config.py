@@ -22,7 +22,7 @@ from denoiser.errors import UsageError
 
 FILE = "denoiser.toml"
 
-COMMAND_LINE_ONLY = {"config", "help"}
+COMMAND_LINE_ONLY = {"config", "help", "list"}
 """Options that a file cannot set: where the file is, and what ends the program at once."""
 
 

@@ -8,18 +8,20 @@ from typing import Annotated, Any
 
 import typer
 
-from denoiser.cli import benchmark, config, models, run, train
+from denoiser.cli import benchmark, config, corrupt, models, run, train
 from denoiser.cli import options as o
 from denoiser.errors import DenoiserError, ExitCode
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": run.run,
+    "corrupt": corrupt.corrupt,
     "train": train.train,
     "benchmark": benchmark.benchmark,
 }
 
 EXAMPLES: dict[str, str] = {
     "run": run.EXAMPLES,
+    "corrupt": corrupt.EXAMPLES,
     "train": train.EXAMPLES,
     "benchmark": benchmark.EXAMPLES,
 }

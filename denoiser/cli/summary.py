@@ -15,6 +15,9 @@ BROKEN = (ExitCode.NOTHING_TO_DO, ExitCode.UNAVAILABLE, ExitCode.OUTPUT)
 """Ends whose message is an error, which is told even when quiet."""
 
 
+DONE = {"run": "denoised", "corrupt": "corrupted"}
+
+
 def show(report: Report, talk: console.Talk, json: bool) -> None:
     """Render a report: on stdout the JSON document or a dry run's plan, on stderr the summary line."""
     talk.finish()
@@ -34,7 +37,8 @@ def show(report: Report, talk: console.Talk, json: bool) -> None:
 def line(report: Report, with_message: bool = True) -> str:
     """One sentence, for example ``240 denoised, 12 skipped, 1 failed: 812.0 MP in 4 min 5 s, 3.31 MP/s on cpu``."""
     totals = report.totals()
-    words = {"planned": "to do", "done": "denoised", "copied": "copied", "skipped": "skipped", "failed": "failed"}
+    words = {"planned": "to do", "done": DONE[report.command], "copied": "copied"}
+    words |= {"skipped": "skipped", "failed": "failed"}
     counts = [f"{totals[key]:,} {word}" for key, word in words.items() if totals[key]]
     counts += [f"{totals['left']:,} left for the next run"] if totals["left"] else []
     text = ", ".join(counts)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -67,6 +68,18 @@ def show_benchmark(result: Result, psnr: str) -> None:
             table.add_row(*(Text(cell) for cell in tables.cells(row, psnr)), style=style)
         console.print(table)
     console.print(Text(result.protocol["statement"], style="dim"))
+
+
+def show_noise(rows: Sequence[Mapping[str, Any]]) -> None:
+    """One kind of noise after the other: what it does, and its parameters."""
+    console = Console()
+    for row in rows:
+        console.print(Text(row["name"], style="bold"))
+        console.print(Padding(Text(row["about"]), (0, 0, 0, 2)))
+        for each in row["parameters"]:
+            words = f" ({' or '.join(each['words'])})" if each["words"] else ""
+            console.print(Padding(Text(f"{each['name']}={each['default']}: {each['meaning']}{words}"), (0, 0, 0, 4)))
+        console.print()
 
 
 def _cost(row: Mapping[str, Any]) -> str:

@@ -52,7 +52,7 @@ def _parse_kind(text: str) -> Noise:
     name, _, rest = text.strip().partition(":")
     if name not in KINDS:
         hint = _close(name, KINDS)
-        raise UsageError(f"noise {text!r}: there is no kind {name!r}{hint}; there are: {', '.join(sorted(KINDS))}")
+        raise UsageError(f"noise {text!r}: there is no kind {name!r}{hint or '.'} There are: {', '.join(KINDS)}")
     kind: Any = KINDS[name]()
     known = {field.name: field for field in fields(kind)}
     given: set[str] = set()
@@ -63,7 +63,7 @@ def _parse_kind(text: str) -> Noise:
         if key not in known:
             hint = _close(key, known)
             raise UsageError(
-                f"noise {text!r}: {name} has no parameter {key or value!r}{hint}; it has {', '.join(known)}"
+                f"noise {text!r}: {name} has no parameter {key or value!r}{hint or '.'} It has {', '.join(known)}"
             )
         if key in given:
             raise UsageError(f"noise {text!r}: {key} is given twice")
@@ -144,5 +144,6 @@ def explain() -> list[dict[str, Any]]:
             }
             for field in fields(sample)
         ]
-        rows.append({"name": name, "about": inspect.getdoc(kind) or "", "parameters": parameters})
+        about = "\n".join(text.replace("\n", " ") for text in (inspect.getdoc(kind) or "").split("\n\n"))
+        rows.append({"name": name, "about": about, "parameters": parameters})
     return rows

@@ -303,24 +303,24 @@ def test_a_touched_input_is_skipped_and_its_new_time_remembered(finished: Path) 
 
 def test_a_changed_input_is_done_again(finished: Path) -> None:
     finished.write_bytes(b"other, longer content")
-    assert (only().action, only().reason, only().replaces) == (Action.DENOISE, "the input has changed", True)
+    assert (only().action, only().reason, only().replaces) == (Action.PROCESS, "the input has changed", True)
 
 
 def test_a_changed_input_of_equal_size_is_done_again(finished: Path) -> None:
     finished.write_bytes(finished.read_bytes()[::-1])
     os.utime(finished, (1, 1))
-    assert only().action is Action.DENOISE
+    assert only().action is Action.PROCESS
 
 
 def test_a_changed_key_does_it_again(finished: Path) -> None:
     destination = Destination.of("out")
     (item,) = make_plan(["in"], destination, RunOptions(), "other key", Manifest(Path("out"))).items
-    assert (item.action, item.reason) == (Action.DENOISE, "the model or the options have changed")
+    assert (item.action, item.reason) == (Action.PROCESS, "the model or the options have changed")
 
 
 def test_a_missing_output_is_done_again(finished: Path) -> None:
     Path("out/a.png").unlink()
-    assert (only().action, only().replaces) == (Action.DENOISE, False)
+    assert (only().action, only().replaces) == (Action.PROCESS, False)
 
 
 def test_a_missing_residual_does_it_again(finished: Path) -> None:
@@ -337,7 +337,7 @@ def test_an_edited_output_is_left_alone_when_the_input_changes(finished: Path, s
     assert item.action is Action.SKIP
     assert "was changed since it was made" in item.warning
     assert "--exists overwrite" in item.warning
-    assert only(RunOptions(exists="overwrite")).action is Action.DENOISE
+    assert only(RunOptions(exists="overwrite")).action is Action.PROCESS
 
 
 def test_a_foreign_output_is_left_alone() -> None:
@@ -382,7 +382,7 @@ def test_young_files_are_left_for_the_next_run() -> None:
     made = plan("in", options=RunOptions(min_age=50))
     assert [(item.place, item.action) for item in made.items] == [
         ("new.png", Action.SKIP),
-        ("old.png", Action.DENOISE),
+        ("old.png", Action.PROCESS),
     ]
 
 
@@ -392,7 +392,7 @@ ITEMS = st.lists(
     st.tuples(st.text(string.ascii_letters, min_size=1, max_size=4), st.integers(0, 10**9)),
     unique_by=lambda pair: pair[0],
     max_size=40,
-).map(lambda pairs: [Item(Path(n), n, Path("out", n), Action.DENOISE, Stamp(size, 0)) for n, size in pairs])
+).map(lambda pairs: [Item(Path(n), n, Path("out", n), Action.PROCESS, Stamp(size, 0)) for n, size in pairs])
 
 
 @given(ITEMS, st.integers(1, 9))

@@ -71,7 +71,7 @@ def test_grammar(spec: str, expected: Any) -> None:
         ("gausian:25", "did you mean 'gaussian'"),
         ("fog", "poisson-gaussian"),
         ("gaussian:sigma=loud", "a number such as 25"),
-        ("gaussian:level=3", "it has sigma"),
+        ("gaussian:level=3", "It has sigma"),
         ("gaussian:1,2", "no parameter"),
         ("gaussian:75-0", "above its end"),
         ("poisson-gaussian:gain=0-0.1", "above 0"),

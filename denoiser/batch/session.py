@@ -1,0 +1,274 @@
+"""One job over many files, from the arguments to the report: the steps that all such jobs share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from denoiser.batch.flow import Stop
+from denoiser.batch.items import Action, Destination, Item, Plan
+from denoiser.batch.lock import Lock
+from denoiser.batch.manifest import Manifest
+from denoiser.batch.names import STATE, shown
+from denoiser.batch.options import BatchOptions
+from denoiser.batch.pipeline import Pipeline, Shared
+from denoiser.batch.plan import inspect, make_plan
+from denoiser.batch.report import Events, FileResult, Report, Status
+from denoiser.batch.writing import Writer, remove_leftovers
+from denoiser.errors import DenoiserError, ExitCode, OutputError
+from denoiser.images import SUFFIXES
+from denoiser.progress import Progress
+
+HEADERS_AHEAD = 512
+"""With at most so many files their headers are read before the start, to know the megapixels of the whole run."""
+
+
+class Session:
+    """One job over many files. Its steps stand in the order in which they are taken.
+
+    Parameters
+    ----------
+    inputs : sequence of str or Path
+    destination : Destination
+    options : BatchOptions
+    key : str
+        Hash of the options that decide an output's bytes.
+    progress : Progress
+    stop : Stop
+    """
+
+    command = "run"
+    workspace = 0
+    """As :class:`denoiser.batch.pipeline.Shared`."""
+
+    def __init__(
+        self,
+        inputs: Sequence[str | Path],
+        destination: Destination,
+        options: BatchOptions,
+        key: str,
+        progress: Progress,
+        stop: Stop,
+    ) -> None:
+        self.started = datetime.now(UTC)
+        self.clock = time.monotonic()
+        self.inputs = inputs
+        self.destination = destination
+        self.options = options
+        self.key = key
+        self.progress = progress
+        self.stop = stop
+        self.manifest: Manifest | None = None
+        self.locked = False
+        self.results: dict[tuple[Path, Path | None], FileResult] = {}
+        self.events: Events | None = None
+        self.error: DenoiserError | None = None
+
+    def execute(self) -> Report:
+        """Plan or work, as the options say."""
+        with ExitStack() as held:
+            return self._dry() if self.options.dry_run else self._wet(held)
+
+    # What each kind of job does in its own way.
+
+    @property
+    def verb(self) -> str:
+        """What is done, for the progress."""
+        raise NotImplementedError
+
+    def _prepare(self, plan: Plan) -> None:
+        """Make sure that the work can be done, before anything is touched. There is some."""
+
+    def _estimate(self, plan: Plan) -> float | None:
+        """Seconds that the work would take; None where that cannot be said."""
+        return None
+
+    def _memory(self) -> int:
+        """Bytes for the whole run."""
+        return self.options.max_memory or int(psutil.virtual_memory().available) // 2
+
+    def _writer(self, owner: str) -> Writer:
+        return Writer(self.destination.root, owner, self._own_manifest(), self.options, self.key)
+
+    def _passes(self, shared: Shared, work: Sequence[Item]) -> None:
+        """Do the work."""
+        first = Pipeline(shared, work, None)
+        first.execute()
+        self.error = first.error
+
+    def _engine(self) -> Mapping[str, str | int]:
+        """What did the work, for the report."""
+        return {}
+
+    def _finish(self, plan: Plan) -> None:
+        """What is left to do when all files are done; the manifest is closed."""
+
+    # The steps.
+
+    def _dry(self) -> Report:
+        """Plan, read headers, write nothing."""
+        plan = inspect(self._plan(), self.options.strict, self._memory() // 2)
+        for item in plan.items:
+            self.results[item.source, item.target] = _planned(item)
+        return self._report(plan, self._estimate(plan) if plan.work else None)
+
+    def _wet(self, held: ExitStack) -> Report:
+        """Do the work."""
+        if (self.destination.root / STATE).is_dir():
+            self._lock(held)
+        plan = self._plan()
+        if plan.work:
+            self._prepare(plan)
+        if plan.work and not self.locked:
+            self._lock(held)
+            if self._own_manifest().changed():  # another run came and went meanwhile
+                plan = self._plan()
+        self.events = held.enter_context(Events(self.options.events))
+        for item in plan.items:
+            if not item.works:
+                self._record(_planned(item))
+        self._open_manifest(plan, held)
+        if plan.work:
+            self._work(plan)
+        self._finish(plan)
+        return self._report(plan)
+
+    def _lock(self, held: ExitStack) -> None:
+        # One output file has no directory of its own to lock: two writers of it replace each other's whole files.
+        if self.options.lock and not self.destination.file:
+            held.enter_context(Lock(self.destination.root, self.options.share))
+        self.locked = True
+
+    def _own_manifest(self) -> Manifest:
+        if self.manifest is None:
+            share = "file" if self.destination.file else self.options.share
+            self.manifest = Manifest(self.destination.root, share)
+        return self.manifest
+
+    def _plan(self) -> Plan:
+        manifest = self._own_manifest()
+        manifest.load()
+        return make_plan(self.inputs, self.destination, self.options, self.key, manifest)
+
+    def _open_manifest(self, plan: Plan, held: ExitStack) -> None:
+        news = [item.refresh for item in plan.items if item.refresh]
+        if not plan.work and not news:
+            return
+        manifest = self._own_manifest()
+        manifest.open(compact=self._owner is not None)
+        held.callback(manifest.close)
+        for entry in news:
+            try:
+                manifest.append(entry)
+            except OSError as error:
+                raise OutputError(f"{shown(manifest.path)}: cannot be written ({error.strerror})") from error
+
+    @property
+    def _owner(self) -> str | None:
+        """Whose temporary files this run may remove; None without a lock, when nobody's are certainly dead."""
+        if self.destination.file or not self.options.lock:
+            return None
+        return self.options.share
+
+    def _work(self, plan: Plan) -> None:
+        o = self.options
+        work = plan.work[: o.max_files]
+        targets = [path for item in work for path in item.outputs]
+        remove_leftovers(targets, self._owner)
+        writer = self._writer("free" if self._owner is None else self._owner)
+        memory = self._memory()
+        shared = Shared(
+            options=o,
+            writer=writer,
+            budget=memory // 2,
+            max_bytes=memory // 2,
+            progress=self.progress,
+            stop=self.stop,
+            record=self._record,
+            deadline=None if o.max_runtime is None else self.clock + o.max_runtime,
+            workspace=self.workspace,
+        )
+        self.progress.start(len(work), _megapixels(plan, work, memory // 2), self.verb)
+        try:
+            self._passes(shared, work)
+        finally:
+            self.progress.finish()
+            writer.sync_folders()
+
+    def _record(self, result: FileResult) -> None:
+        """A file is finished. Called from any thread, once per file."""
+        self.results[result.source, result.target] = result
+        if result.status is Status.FAILED:
+            self.progress.note(f"{shown(result.source)}: {result.reason}", "error")
+        for warning in result.warnings:
+            self.progress.note(f"{shown(result.source)}: {warning}", "warning")
+        if self.events is not None and result.status is not Status.LEFT:
+            self.events.write(result)
+
+    def _report(self, plan: Plan, estimate: float | None = None) -> Report:
+        files = tuple(self.results.get((item.source, item.target)) or _left(item) for item in plan.items)
+        stopped, message = self._ending(plan, files)
+        return Report(
+            files=files,
+            output=self.destination.file or self.destination.root,
+            found=plan.found,
+            ignored=plan.ignored,
+            started=self.started,
+            seconds=time.monotonic() - self.clock,
+            options=self.options.to_json(),
+            engine=self._engine(),
+            stopped=stopped,
+            message=message,
+            estimate=estimate,
+            command=self.command,
+        )
+
+    def _ending(self, plan: Plan, files: Sequence[FileResult]) -> tuple[ExitCode | None, str]:
+        """Why the run ended before its end, and the sentence that belongs to it."""
+        if self.error is not None:
+            return self.error.exit_code, str(self.error)
+        if plan.found == 0:
+            looked = ", ".join(SUFFIXES)
+            where = ", ".join(shown(str(each)) for each in self.inputs)
+            return None, f"no readable image found in {where}: looked for {looked}, passed over {plan.ignored} files"
+        if not any(result.status is Status.LEFT for result in files):
+            return None, ""
+        if self.stop.code is not None:
+            return self.stop.code, "interrupted; finished files stay, the next run goes on"
+        limit = "--max-files" if self.options.max_files and len(plan.work) > self.options.max_files else "--max-runtime"
+        return ExitCode.STOPPED, f"stopped at {limit}; the next run goes on"
+
+
+def _planned(item: Item) -> FileResult:
+    """What a plan alone says of a file."""
+    status = {Action.SKIP: Status.SKIPPED, Action.FAIL: Status.FAILED}.get(item.action, Status.PLANNED)
+    return FileResult(
+        source=item.source,
+        target=item.target,
+        status=status,
+        reason=item.reason,
+        size=item.stamp.size,
+        pages=item.pages,
+        megapixels=item.megapixels,
+        warnings=(item.warning,) if item.warning else (),
+        losses=item.losses,
+        residual=item.residual,
+    )
+
+
+def _left(item: Item) -> FileResult:
+    return FileResult(
+        source=item.source, target=item.target, status=Status.LEFT, reason="not begun", size=item.stamp.size
+    )
+
+
+def _megapixels(plan: Plan, work: Sequence[Item], max_bytes: int) -> float:
+    """Megapixels of the work as far as headers tell; 0 (unknown) where there are too many to look at first."""
+    if len(work) > HEADERS_AHEAD:
+        return 0.0
+    return inspect(Plan(tuple(work), plan.root, plan.found, plan.ignored), False, max_bytes).megapixels
