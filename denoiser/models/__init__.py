@@ -9,12 +9,27 @@ import torch
 from torch import Tensor, nn
 
 from denoiser.errors import UnavailableError
+from denoiser.models.convdae import ConvDAE, ConvDAEConfig
+from denoiser.models.convdae_long import ConvDAELong, ConvDAELongConfig
+from denoiser.models.convdae_unet import ConvDAEUNet, ConvDAEUNetConfig
+from denoiser.models.dae import DAE, DAEConfig
+from denoiser.models.dcdae import DCDAE, DCDAEConfig
+from denoiser.models.folding import fold_batchnorm
 from denoiser.models.needs import Needs
 from denoiser.models.network import Network
+from denoiser.models.rednet import REDNet, REDNetConfig
 from denoiser.models.unet import UNet, UNetConfig
+from denoiser.models.vdae import VDAE, VDAEConfig
 
 ARCHITECTURES: dict[str, tuple[type[Network], type[Any]]] = {
     "unet": (UNet, UNetConfig),
+    "rednet": (REDNet, REDNetConfig),
+    "convdae": (ConvDAE, ConvDAEConfig),
+    "convdae-long": (ConvDAELong, ConvDAELongConfig),
+    "convdae-unet": (ConvDAEUNet, ConvDAEUNetConfig),
+    "dcdae": (DCDAE, DCDAEConfig),
+    "vdae": (VDAE, VDAEConfig),
+    "dae": (DAE, DAEConfig),
 }
 """Architecture name -> (module class, its frozen config class)."""
 
@@ -79,7 +94,7 @@ def macs_per_pixel(module: Network) -> float:
         )
 
     side = 8 * module.needs.multiple_of
-    copy = build_like(module)
+    copy = build_like(module).eval()
     for layer in copy.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             layer.register_forward_hook(count)
@@ -88,4 +103,14 @@ def macs_per_pixel(module: Network) -> float:
     return total / side**2
 
 
-__all__ = ["ARCHITECTURES", "Needs", "Network", "build", "build_like", "config_of", "macs_per_pixel", "name_of"]
+__all__ = [
+    "ARCHITECTURES",
+    "Needs",
+    "Network",
+    "build",
+    "build_like",
+    "config_of",
+    "fold_batchnorm",
+    "macs_per_pixel",
+    "name_of",
+]
