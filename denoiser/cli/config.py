@@ -43,6 +43,18 @@ def apply(ctx: typer.Context, path: Path | None) -> Path | None:
         if not Path(FILE).is_file():
             return None
         path = Path(FILE)
+    ctx.default_map = {**(ctx.default_map or {}), **defaults(ctx, path)}
+    return path
+
+
+def defaults(ctx: typer.Context, path: Path) -> dict[str, Any]:
+    """What a file says about the command that ``ctx`` belongs to: parameter -> value.
+
+    Raises
+    ------
+    UsageError
+        If the file is missing or not TOML, or holds a table or key that no command knows.
+    """
     tables = _read(path)
     commands = {name: command for name, command in _root(ctx).commands.items() if _takes_config(command)}
     for name, table in tables.items():
@@ -50,8 +62,7 @@ def apply(ctx: typer.Context, path: Path | None) -> Path | None:
             raise UsageError(f"{path}: no command has a table [{name}]{_hint(name, commands)}")
         _check_keys(path, name, table, commands[name])
     own = tables.get(ctx.info_name or "", {})
-    ctx.default_map = {key.replace("-", "_"): _plain(value) for key, value in own.items()}
-    return path
+    return {key.replace("-", "_"): _plain(value) for key, value in own.items()}
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:

@@ -157,6 +157,11 @@ class _LibraryNotes(logging.Handler):
         self.talk.note(f"{record.name}: {record.getMessage()}", level if level in LEVELS else "info")
 
 
+def is_watched() -> bool:
+    """Whether somebody looks at a terminal that can draw."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
 @contextmanager
 def talking(
     quiet: bool = False,
@@ -174,7 +179,7 @@ def talking(
     OutputError
         If the log file cannot be written.
     """
-    watched = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    watched = is_watched()
     least = "error" if quiet else "debug" if verbose else "info" if watched else "warning"
     meter: Meter = Lines(quiet)
     if watched and progress and not quiet:

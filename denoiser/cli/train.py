@@ -1,4 +1,4 @@
-"""``denoiser train``: weights of one's own, from clean pictures."""
+"""``denoiser train``: weights of one's own, from clean pictures, from pairs, or from noisy pictures alone."""
 
 from __future__ import annotations
 
@@ -6,19 +6,25 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from denoiser.cli import console
+from denoiser.cli import console, recipes
 from denoiser.cli import options as o
 from denoiser.cli.signals import stopping
+
+if TYPE_CHECKING:
+    from denoiser.training.watcher import Watch
 
 EXAMPLES = """Examples:
 
 \b
   denoiser train photos/ --max-time 30m --out my_unet
   denoiser train scans/ --init unet --val scans_val/ --max-time 5m --lr 2e-4 --out scans_unet
+  denoiser train clean/ --noisy noisy/ --val-split 10 --max-time 1h --out pairs_unet
+  denoiser train noisy/ --self-supervised neighbours --max-time 1h --out own_unet
+  denoiser train photos/ --recipe unet --max-time 12h --out better_unet
   denoiser run noisy/ clean/ --model my_unet/model.safetensors
 """
 
@@ -30,15 +36,37 @@ def train(
         typer.Argument(metavar="DATA", help="A folder of clean pictures, read with all below it.", show_default=False),
     ],
     out: Annotated[
-        Path, o.option("--out", metavar="DIR", help="Where the model, its checkpoint and its metrics go.")
+        Path, o.option("--out", metavar="DIR", help="Where the model, its checkpoint, metrics and pictures of both go.")
     ] = Path("trained"),
+    noisy: Annotated[
+        Path | None,
+        o.option("--noisy", metavar="DIR", help="Noisy partners of DATA under the same names; no noise is made then."),
+    ] = None,
+    self_supervised: Annotated[
+        str,
+        o.option(
+            "--self-supervised",
+            metavar="WAY",
+            help="DATA are noisy pictures and there are no clean ones: learn by mask, blind-spot or neighbours.",
+        ),
+    ] = "",
     val: Annotated[
         Path | None,
-        o.option("--val", metavar="DIR", help="Clean pictures to choose the best state by; never train on them."),
+        o.option("--val", metavar="DIR", help="Pictures to choose the best state by; never train on them."),
+    ] = None,
+    val_noisy: Annotated[
+        Path | None,
+        o.option("--val-noisy", metavar="DIR", help="Noisy partners of --val, for --noisy and --self-supervised."),
+    ] = None,
+    val_split: Annotated[
+        int | None, o.option("--val-split", metavar="N", help="Hold out every N-th picture of DATA instead of --val.")
     ] = None,
     val_every: Annotated[
-        str, o.option("--val-every", metavar="TIME", parser=o.parse_duration, help="How often to look at --val.")
+        str, o.option("--val-every", metavar="TIME", parser=o.parse_duration, help="How often to validate.")
     ] = "5m",
+    patience: Annotated[
+        int | None, o.option("--patience", metavar="N", min=1, help="End after N validations without a better score.")
+    ] = None,
     arch: Annotated[str, o.option("--arch", metavar="NAME", help="Architecture to train from fresh weights.")] = "unet",
     init: Annotated[
         str | None, o.option("--init", metavar="NAME", help="Start from a bundled model or a .safetensors file.")
@@ -57,13 +85,26 @@ def train(
         o.option("--crop", metavar="N", help="Side of the crops; several follow each other as training goes on."),
     ] = [],  # noqa: B006
     lr: Annotated[float, o.option("--lr", metavar="X", help="Peak learning rate.")] = 1e-3,
-    gray: Annotated[float, o.option("--gray", metavar="0..1", help="Share of crops made gray.")] = 0.15,
+    gray: Annotated[
+        float | None, o.option("--gray", metavar="0..1", help="Share of crops made gray; 0.15 where noise is made.")
+    ] = None,
     clip: Annotated[
-        float, o.option("--clip", metavar="0..1", help="Share of noisy crops clipped and rounded to 8 bit.")
-    ] = 0.5,
+        float | None,
+        o.option(
+            "--clip",
+            metavar="0..1",
+            help="Share of noisy crops clipped and rounded as files are; 0.5 for made noise.",
+        ),
+    ] = None,
+    white: o.White = None,
+    black: o.Black = None,
     seed: Annotated[int, o.option("--seed", metavar="N", help="Seed of everything random.")] = 0,
     device: o.Device = "auto",
     precision: Annotated[str, o.option("--precision", metavar="NAME", help="auto, fp32 or bf16.")] = "auto",
+    checkpoint_every: Annotated[
+        str,
+        o.option("--checkpoint-every", metavar="TIME", parser=o.parse_duration, help="How often to save for --resume."),
+    ] = "2m",
     resume: Annotated[bool, o.option("--resume", help="Go on from the checkpoint in --out.")] = False,
     name: Annotated[str, o.option("--name", metavar="TEXT", help="Name on the model card.")] = "",
     data_note: Annotated[
@@ -75,9 +116,24 @@ def train(
     verbose: o.Verbose = False,
     log_file: o.LogFile = None,
     debug: o.Debug = False,
+    no_progress: o.NoProgress = False,
     config: o.Config = None,
+    # After --config, so that the configuration file can name it.
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            metavar="NAME",
+            help="Options that a bundled network was trained with, or those of a .toml file; the command line wins.",
+            callback=recipes.apply,
+            autocompletion=recipes.complete,
+            is_eager=True,
+            show_envvar=False,
+        ),
+    ] = None,
 ) -> None:
-    """Train a network on clean pictures with synthetic noise, or fine-tune one (--init).
+    """Train a network, or fine-tune one (--init): on clean pictures with noise made on them, on pairs of clean and
+    noisy pictures (--noisy), or on noisy pictures alone (--self-supervised).
 
     Ctrl-C and SIGTERM end a run as its time limit would: with a usable model and a checkpoint.
     """
@@ -93,7 +149,9 @@ def train(
         given |= {"noise": tuple(noise)} if noise else {}
         given |= {"crops": tuple(crop)} if crop else {}
         given["command"] = shlex.join(["denoiser", *sys.argv[1:]])
-        result = run_training(TrainOptions(**given), talk, lambda: stop.code is not None)
+        options = TrainOptions(**given)
+        watch = None if quiet or no_progress else _drawn_by(talk)
+        result = run_training(options, talk, lambda: stop.code is not None, watch)
     document = {
         "schema": "denoiser.train/1",
         "model": str(result.model),
@@ -114,8 +172,20 @@ def train(
         raise typer.Exit(stop.code)
 
 
+def _drawn_by(talk: console.Talk) -> Watch | None:
+    """What draws a bar on a terminal; None where nobody looks."""
+    if not console.is_watched():
+        return None
+    from denoiser.cli.training_bar import TrainingBar
+
+    bar = TrainingBar()
+    talk.meter = bar
+    return bar.update
+
+
 OPTIONS = {
-    *("data", "out", "val", "arch", "init", "max_time", "max_steps", "batch", "lr", "gray", "clip"),
-    *("seed", "device", "precision", "resume", "name", "data_note", "val_every"),
+    *("data", "out", "noisy", "self_supervised", "arch", "init", "max_time", "max_steps", "batch", "lr"),
+    *("val", "val_noisy", "val_split", "val_every", "patience", "checkpoint_every", "gray", "clip", "white", "black"),
+    *("seed", "device", "precision", "resume", "name", "data_note"),
 }
 """Parameters that go to TrainOptions as they are."""

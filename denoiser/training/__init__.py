@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from denoiser.training.loop import TrainResult, train
 from denoiser.training.options import TrainOptions
+from denoiser.training.watcher import Status
 
-__all__ = ["TrainOptions", "TrainResult", "train"]
+__all__ = ["Status", "TrainOptions", "TrainResult", "train"]

@@ -24,7 +24,7 @@ def make_card(module: Network, options: TrainOptions, counters: Counters, psnr: 
         config=models.config_of(module),
         name=options.name or models.name_of(module),
         purpose="blind to the noise level; colour and gray photographs, scans and stacks",
-        noise=" | ".join(options.noise) + f"; {options.gray:.0%} gray; {options.clip:.0%} clipped and rounded to 8 bit",
+        noise=_noise(options),
         parameters=sum(parameter.numel() for parameter in module.parameters()),
         macs_per_pixel=models.macs_per_pixel(module),
         receptive_field=module.needs.receptive_field,
@@ -36,4 +36,15 @@ def make_card(module: Network, options: TrainOptions, counters: Counters, psnr: 
         versions={"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
         psnr=psnr,
         notes=f"{counters.megapixels:.0f} megapixels of crops in {counters.seconds / 60:.0f} minutes of training",
+    )
+
+
+def _noise(options: TrainOptions) -> str:
+    if options.self_supervised:
+        return f"that of the noisy pictures it learned from, without clean ones ({options.self_supervised})"
+    if options.noisy:
+        return "that of the pairs of noisy and clean pictures it learned from"
+    return (
+        " | ".join(options.mixture)
+        + f"; {options.gray_share:.0%} gray; {options.clip_share:.0%} clipped and rounded as files are"
     )

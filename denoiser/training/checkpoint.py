@@ -31,6 +31,8 @@ class Counters:
     megapixels: float = 0.0
     best: float = float("-inf")
     """Best validation score so far, in dB."""
+    stale: int = 0
+    """Validations since then."""
 
 
 def averaged_state(module: Network) -> dict[str, Tensor]:

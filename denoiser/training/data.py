@@ -1,8 +1,7 @@
-"""Training pictures in memory, and batches of noisy crops cut from them on the device."""
+"""Batches of noisy crops, made on the device."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from denoiser.noise import Mixture
+from denoiser.training.store import Crops
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of R, G, B in gray (ITU-R BT.601)."""
@@ -38,64 +38,19 @@ class TorchRandom:
         return torch.from_numpy(values).to(self.generator.device)
 
 
-class PictureStore:
-    """All training pictures as one flat tensor of 8-bit pixels, so that a batch of crops is one gather.
-
-    Parameters
-    ----------
-    pictures : sequence of ndarray
-        uint8, (H, W, 3) each.
-    device : torch.device
-        Where the pixels are kept and the crops come out.
-    """
-
-    def __init__(self, pictures: Sequence[NDArray[np.uint8]], device: torch.device) -> None:
-        self.shapes = np.array([picture.shape[:2] for picture in pictures], dtype=np.int64)  # (P, 2)
-        areas = self.shapes.prod(axis=1)
-        self.offsets = np.concatenate([[0], np.cumsum(areas)[:-1]])
-        # Large pictures are drawn as often as their area says: every pixel is equally likely.
-        self.probabilities = areas / areas.sum()
-        self.pixels = torch.empty((int(areas.sum()), 3), dtype=torch.uint8, device=device)
-        for offset, picture in zip(self.offsets, pictures, strict=True):
-            flat = torch.from_numpy(np.ascontiguousarray(picture).reshape(-1, 3))
-            self.pixels[offset : offset + len(flat)] = flat.to(device)
-
-    def crops(self, generator: np.random.Generator, count: int, size: int) -> Tensor:
-        """Random square crops under random flips and rotations, (count, size, size, 3), uint8."""
-        picture = generator.choice(len(self.shapes), count, p=self.probabilities)
-        height, width = self.shapes[picture, 0], self.shapes[picture, 1]
-        top = generator.integers(0, height - size + 1)
-        left = generator.integers(0, width - size + 1)
-        flips = generator.integers(0, 8, count)
-        device = self.pixels.device
-        along = torch.arange(size, device=device)
-
-        def column(values: NDArray[Any]) -> Tensor:
-            return torch.from_numpy(np.ascontiguousarray(values, dtype=np.int64)).to(device)[:, None]
-
-        # The eight symmetries of the square are index arithmetic: mirrored rows, mirrored columns, swapped axes.
-        rows = torch.where(column(flips & 1) > 0, size - 1 - along, along) + column(top)  # (N, S)
-        columns = torch.where(column(flips & 2) > 0, size - 1 - along, along) + column(left)
-        rows, columns = (rows * column(width))[:, :, None], columns[:, None, :]
-        index = column(self.offsets[picture])[:, :, None] + rows + columns  # (N, S, S)
-        swap = (column(flips & 4) > 0)[:, :, None]
-        index = torch.where(swap, index.transpose(1, 2), index)
-        return self.pixels[index.reshape(-1)].reshape(count, size, size, 3)
-
-
 def noisy_batch(
-    crops: Tensor, mixture: Mixture, gray: float, clip: float, generator: np.random.Generator, random: TorchRandom
+    crops: Crops, mixture: Mixture, gray: float, clip: float, generator: np.random.Generator, random: TorchRandom
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Clean and noisy versions of a batch of crops, and the white level that the network is told.
 
     Parameters
     ----------
-    crops : Tensor
-        (N, S, S, 3), uint8.
+    crops : Crops
+        Their values are changed.
     mixture : Mixture
         Each crop gets one of its kinds.
     gray, clip : float
-        Shares of crops that become gray, and whose noisy version is clipped and rounded to 8 bit.
+        Shares of crops that become gray, and whose noisy version is clipped and rounded as their files are.
     generator, random
         For the choices (host) and the noise (device).
 
@@ -106,10 +61,10 @@ def noisy_batch(
     white : Tensor
         (N, 1, 1, 1): 1 where clipping is known to happen at 1, else 0.
     """
-    count = len(crops)
-    clean = crops.float().div_(255)  # (N, S, S, 3)
+    clean = crops.values  # (N, S, S, 3)
+    count = len(clean)
     noisy = torch.empty_like(clean)
-    is_gray = generator.random(count) < gray
+    is_gray = (generator.random(count) < gray) | crops.gray
     kind = generator.choice(len(mixture.kinds), count, p=mixture.weights)
     for index, noise in enumerate(mixture.kinds):
         if len(colour := np.flatnonzero((kind == index) & ~is_gray)):
@@ -121,7 +76,8 @@ def noisy_batch(
             noisy[chosen] = noise.apply(single, random).expand(-1, -1, -1, 3)
     is_clipped = generator.random(count) < clip
     chosen = np.flatnonzero(is_clipped)
-    noisy[chosen] = noisy[chosen].clamp(0, 1).mul_(255).round_().div_(255)
+    clipped, step = noisy[chosen].clamp(0, 1), crops.step[chosen]
+    noisy[chosen] = torch.where(step > 0, (clipped / step).round() * step, clipped)
     # The level is dropped now and then from clipped crops (floats made from 8-bit files), and told for some
     # unclipped ones (a file whose range is hardly used): the network must use it, not lean on it.
     draw = generator.random(count)

@@ -1,33 +1,84 @@
-"""Reading a folder of pictures into memory for training."""
+"""Reading folders of pictures into memory for training, one by one or as pairs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from denoiser import images
 from denoiser.errors import InputError, NothingToDoError, UsageError
+from denoiser.images import pixels as px
 from denoiser.progress import Progress
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"}
+NAMED = 5
+"""So many files are named in a warning; the rest is counted."""
+DRAWN = ("curves.png", "samples.png")
+"""Pictures that a run writes."""
+OUTSIDE = 0.01
+"""Share of a float picture's values that may lie far outside 0 to 1 (hot pixels do)."""
 
 
-def load_pictures(folder: Path, minimum: int, progress: Progress) -> list[NDArray[np.uint8]]:
-    """All pictures below a folder as 8-bit RGB, in the order of their names.
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One page of a file, or one channel of it, as stored.
+
+    Attributes
+    ----------
+    name : str
+        File, and page where it has several.
+    pixels : ndarray
+        (H, W, C) with C = 1 or 3; uint8, uint16 or float32. ``pixels * scale`` is what a network sees.
+    step : float
+        Distance of neighbouring values of the file in units of the value range; 0 for floats.
+    white : float
+        1 where the file's values are known to clip at 1, else 0.
+    """
+
+    name: str
+    pixels: NDArray[Any] = field(repr=False)
+    scale: float
+    step: float
+    white: float
+
+    @property
+    def values(self) -> NDArray[np.float32]:
+        """What a network sees, (H, W, 3), float32."""
+        values = np.multiply(self.pixels, np.float32(self.scale), dtype=np.float32)
+        return np.broadcast_to(values, (*values.shape[:2], 3))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How folders are read.
+
+    Attributes
+    ----------
+    black, white : float, optional
+        Stored values of black and white that the user declared; None takes those of each file's container.
+    out : Path, optional
+        Folder of the run: what it draws there is no training picture of the next.
+    """
+
+    black: float | None = None
+    white: float | None = None
+    out: Path | None = None
+
+
+def load_pictures(folder: Path, minimum: int, reading: Reading, progress: Progress) -> list[Picture]:
+    """All pictures below a folder, in the order of their names.
 
     Parameters
     ----------
     folder : Path
     minimum : int
         Pictures with a side below this many pixels are left out, with a warning.
-
-    Returns
-    -------
-    list of ndarray
-        uint8, (H, W, 3).
+    reading : Reading
 
     Raises
     ------
@@ -35,25 +86,143 @@ def load_pictures(folder: Path, minimum: int, progress: Progress) -> list[NDArra
         If the folder does not exist.
     NothingToDoError
         If no picture in it is large enough.
+    InputError
+        If a file cannot be read.
     """
+    pictures = [picture for of_file in _read_all(_files(folder, reading).values(), reading) for picture in of_file]
+    return [pictures[index] for index in _large_enough(folder, pictures, minimum, progress)]
+
+
+def load_pairs(
+    clean_folder: Path, noisy_folder: Path, minimum: int, reading: Reading, progress: Progress
+) -> tuple[list[Picture], list[Picture]]:
+    """Clean pictures and their noisy partners, which have the same relative names in another folder.
+
+    Where no partner has the whole name, one with the same name and another suffix is taken.
+
+    Raises
+    ------
+    InputError
+        If a picture has no partner, or a pair differs in size, pages or channels.
+    """
+    clean_files, noisy_files = _files(clean_folder, reading), _files(noisy_folder, reading)
+    partners = _match(clean_files, noisy_files, clean_folder, noisy_folder)
+    clean = _read_all(clean_files.values(), reading)
+    noisy = _read_all((noisy_files[name] for name in partners), reading)
+    for one, other in zip(clean, noisy, strict=True):
+        _check_pair(one, other)
+    flat_clean, flat_noisy = ([picture for of_file in files for picture in of_file] for files in (clean, noisy))
+    kept = _large_enough(clean_folder, flat_clean, minimum, progress)
+    return [flat_clean[index] for index in kept], [flat_noisy[index] for index in kept]
+
+
+def _files(folder: Path, reading: Reading) -> dict[PurePath, Path]:
+    """Relative name -> path of every picture below a folder."""
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder of pictures")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
-    with ThreadPoolExecutor(4) as pool:
-        pictures = list(pool.map(_read, files))
-    large = [picture for picture in pictures if min(picture.shape[:2]) >= minimum]
+    drawn = [(reading.out / name).resolve() for name in DRAWN] if reading.out else []
+    files: dict[PurePath, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        hidden = any(part.startswith(".") for part in name.parts)
+        if path.suffix.lower() in images.SUFFIXES and not hidden and path.is_file():
+            files[name] = path
+    return {name: path for name, path in files.items() if path.resolve() not in drawn}
+
+
+def _match(
+    clean: dict[PurePath, Path], noisy: dict[PurePath, Path], clean_folder: Path, noisy_folder: Path
+) -> list[PurePath]:
+    """The noisy partner of every clean picture, none left over on either side."""
+    by_stem: dict[PurePath, list[PurePath]] = {}
+    for name in noisy:
+        by_stem.setdefault(name.with_suffix(""), []).append(name)
+    partners: list[PurePath] = []
+    for name in clean:
+        alike = by_stem.get(name.with_suffix(""), [])
+        if name not in noisy and len(alike) != 1:
+            raise InputError(f"{clean_folder / name}: no partner in {noisy_folder}; add it or take this file away")
+        partners.append(name if name in noisy else alike[0])
+    used: set[PurePath] = set()
+    for name in partners:
+        if name in used:
+            raise InputError(f"{noisy_folder / name}: is the partner of two pictures; give both the same whole name")
+        used.add(name)
+    for name in noisy:
+        if name not in used:
+            raise InputError(f"{noisy_folder / name}: no partner in {clean_folder}; add it or take this file away")
+    return partners
+
+
+def _check_pair(clean: Sequence[Picture], noisy: Sequence[Picture]) -> None:
+    if len(clean) != len(noisy):
+        raise InputError(
+            f"{noisy[0].name} and {clean[0].name}: a pair must have as many pages and channels, "
+            f"not {len(noisy)} and {len(clean)}"
+        )
+    for one, other in zip(clean, noisy, strict=True):
+        if one.pixels.shape != other.pixels.shape:
+            raise InputError(
+                f"{other.name} and {one.name}: a pair must have one size, not {_size(other)} and {_size(one)}; "
+                "crop them alike or take both away"
+            )
+
+
+def _size(picture: Picture) -> str:
+    height, width, channels = picture.pixels.shape
+    return f"{width} x {height} {'gray' if channels == 1 else 'colour'}"
+
+
+def _large_enough(folder: Path, pictures: Sequence[Picture], minimum: int, progress: Progress) -> list[int]:
+    """Indices of the pictures that a crop fits into; the others are named."""
+    large = [index for index, picture in enumerate(pictures) if min(picture.pixels.shape[:2]) >= minimum]
+    small = [picture.name for picture in pictures if min(picture.pixels.shape[:2]) < minimum]
+    if not large and pictures:
+        raise NothingToDoError(
+            f"{folder}: every picture ({len(pictures)}) is smaller than the largest crop, {minimum} px; "
+            "choose smaller crops with --crop"
+        )
     if not large:
-        smallest = f"; the {len(pictures)} there are smaller than the largest crop, {minimum} px" if pictures else ""
-        raise NothingToDoError(f"{folder}: no usable picture ({', '.join(sorted(SUFFIXES))}){smallest}")
-    if len(large) < len(pictures):
-        progress.note(f"{len(pictures) - len(large)} pictures are smaller than {minimum} px and left out", "warning")
-    progress.note(f"{folder}: {len(large)} pictures, {sum(p.shape[0] * p.shape[1] for p in large) / 1e6:.0f} MP")
+        raise NothingToDoError(f"{folder}: no picture in it; looked for {', '.join(sorted(images.SUFFIXES))}")
+    if small:
+        more = f" and {len(small) - NAMED} more" if len(small) > NAMED else ""
+        progress.note(f"smaller than {minimum} px and left out: {', '.join(small[:NAMED])}{more}", "warning")
+    megapixels = sum(pictures[index].pixels[..., 0].size for index in large) / 1e6
+    progress.note(f"{folder}: {len(large)} pictures, {megapixels:.0f} MP")
     return large
 
 
-def _read(path: Path) -> NDArray[np.uint8]:
+def _read_all(files: Iterable[Path], reading: Reading) -> list[list[Picture]]:
+    with ThreadPoolExecutor(4) as pool:
+        return list(pool.map(lambda path: _read(path, reading), files))
+
+
+def _read(path: Path, reading: Reading) -> list[Picture]:
+    """All pages of a file; channels that are not one colour picture become pictures of their own."""
     try:
-        with Image.open(path) as image:
-            return np.array(image.convert("RGB"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read as a picture ({error}); repair or remove it") from error
+        with images.open_source(path) as source:
+            pages = source.header.pages
+            read = [(page, source.read(index, 0, page.height)) for index, page in enumerate(pages)]
+    except InputError as error:
+        raise InputError(f"{error}; repair the file or take it away") from error
+    pictures = []
+    for index, (page, stored) in enumerate(read):
+        name = f"{path}[{index}]" if len(read) > 1 else str(path)
+        found = px.value_range(page.dtype, reading.white, reading.black)
+        planes, note = px.split(stored, page, found)
+        if found.white is None:
+            _check_range(name, planes)
+        step = 0.0 if page.dtype.kind == "f" else note.scale
+        for group in px.groups(planes.shape[2]):
+            pictures.append(Picture(name, np.ascontiguousarray(planes[..., group]), note.scale, step, note.white))
+    return pictures
+
+
+def _check_range(name: str, planes: NDArray[Any]) -> None:
+    """Noise levels and learning rates are relative to the value range: that of floats must be said or be 0 to 1."""
+    if np.mean((planes < -0.5) | (planes > 1.5)) > OUTSIDE:
+        least, largest = float(planes.min()), float(planes.max())
+        raise InputError(
+            f"{name}: floats from {least:g} to {largest:g} in training need the value of white: add --white, "
+            "and --black where that is not 0"
+        )

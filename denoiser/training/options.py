@@ -8,6 +8,9 @@ from pathlib import Path
 from denoiser.errors import UsageError
 
 DEFAULT_NOISE = ("gaussian:0-75@3", "poisson-gaussian:gain=0.0001-0.03,read=0-10@1")
+DEFAULT_GRAY = 0.15
+DEFAULT_CLIP = 0.5
+SELF_SUPERVISED = ("mask", "blind-spot", "neighbours")
 
 
 @dataclass(frozen=True)
@@ -17,18 +20,34 @@ class TrainOptions:
     Attributes
     ----------
     data : Path
-        Folder of clean pictures, searched recursively.
+        Folder of clean pictures, searched recursively; of noisy ones with ``self_supervised``.
     out : Path
-        Folder for ``model.safetensors``, the checkpoint and ``metrics.jsonl``.
+        Folder for ``model.safetensors``, the checkpoint, ``metrics.jsonl``, ``curves.png`` and ``samples.png``.
+    noisy : Path, optional
+        Folder with the noisy partners of ``data``, under the same relative names. Noise is then not made.
+    self_supervised : {'', 'mask', 'blind-spot', 'neighbours'}
+        How to learn from noisy pictures alone; see :mod:`denoiser.training.objectives`.
     val : Path, optional
         Folder of clean pictures to validate on; the best state on them becomes the model. Without it
-        the last state does.
+        and ``val_split`` the last state does.
+    val_noisy : Path, optional
+        Folder with the noisy partners of ``val``, for pairs and self-supervision.
+    val_split : int, optional
+        Hold out every so manieth picture of ``data`` for validation.
+    val_every, checkpoint_every : float
+        Seconds of training between validations, and between checkpoints.
+    patience : int, optional
+        End after so many validations in a row without a better score.
     arch : str
         Architecture to train.
     init : str, optional
         Bundled name or weights file to start from; its architecture is taken over.
     noise : tuple of str
-        Weighted mixture of noise specifications.
+        Weighted mixture of noise specifications; empty for the default, see :attr:`mixture`.
+    gray, clip : float, optional
+        Shares of crops made gray, and of noisy crops clipped and rounded as files are; None for the defaults.
+    black, white : float, optional
+        Values of black and white in the files' units; by default those of their containers. Floats are 0 to 1.
     max_time : float, optional
         Seconds of training, those before a resume counted in.
     max_steps : int, optional
@@ -39,45 +58,90 @@ class TrainOptions:
         Sides of the square crops, in pixels; each but the first takes over for a later part of the run.
     lr : float
         Peak learning rate of AdamW.
-    gray : float
-        Share of crops made gray.
-    clip : float
-        Share of noisy crops clipped and rounded to 8 bit, as files are.
     """
 
     data: Path
     out: Path
+    noisy: Path | None = None
+    self_supervised: str = ""
     val: Path | None = None
+    val_noisy: Path | None = None
+    val_split: int | None = None
+    val_every: float = 300.0
+    patience: int | None = None
+    checkpoint_every: float = 120.0
     arch: str = "unet"
     init: str | None = None
-    noise: tuple[str, ...] = DEFAULT_NOISE
+    noise: tuple[str, ...] = ()
+    gray: float | None = None
+    clip: float | None = None
+    black: float | None = None
+    white: float | None = None
     max_time: float | None = None
     max_steps: int | None = None
     batch: int = 8
     crops: tuple[int, ...] = (64, 96, 128)
     lr: float = 1e-3
-    gray: float = 0.15
-    clip: float = 0.5
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"
-    val_every: float = 300.0
-    checkpoint_every: float = 120.0
     resume: bool = False
     name: str = ""
     command: str = ""
     data_note: str = ""
 
     def __post_init__(self) -> None:
+        self._check_data()
         if self.max_time is None and self.max_steps is None:
             raise UsageError("say how long to train: --max-time 30m or --max-steps 20000")
         if self.batch < 1:
             raise UsageError(f"--batch must be at least 1, not {self.batch}")
         if not self.crops or min(self.crops) < 16:
             raise UsageError("--crop must be at least 16 pixels")
-        if not 0 <= self.gray <= 1 or not 0 <= self.clip <= 1:
+        if not all(0 <= share <= 1 for share in (self.gray or 0, self.clip or 0)):
             raise UsageError("--gray and --clip are shares between 0 and 1")
-        if self.lr <= 0:
+        if not 0 < self.lr < float("inf"):
             raise UsageError(f"--lr must be above 0, not {self.lr}")
         if self.precision not in ("auto", "fp32", "bf16"):
             raise UsageError(f"--precision {self.precision!r}: training knows auto, fp32 and bf16")
+        if self.patience is not None and not (self.val or self.val_split):
+            raise UsageError("--patience needs pictures to validate on: add --val DIR or --val-split 10")
+
+    def _check_data(self) -> None:
+        if self.self_supervised and self.self_supervised not in SELF_SUPERVISED:
+            raise UsageError(f"--self-supervised {self.self_supervised!r}: there are {', '.join(SELF_SUPERVISED)}")
+        if self.self_supervised and self.noisy:
+            raise UsageError("--noisy gives pairs, --self-supervised learns from noisy pictures alone: choose one")
+        made = [name for name in ("noise", "gray", "clip") if getattr(self, name) not in (None, ())]
+        if made and not self.is_synthetic:
+            raise UsageError(
+                f"--{made[0]} is about noise that is made; with --noisy or --self-supervised pictures have their own"
+            )
+        if self.val and self.val_split is not None:
+            raise UsageError("--val and --val-split both choose pictures to validate on: give one")
+        if self.val_split is not None and self.val_split < 2:
+            raise UsageError(f"--val-split must be at least 2, not {self.val_split}: 10 holds out every tenth picture")
+        if self.val_noisy and (self.is_synthetic or not self.val):
+            raise UsageError("--val-noisy holds the partners of --val, for --noisy or --self-supervised")
+        if self.noisy and self.val and not self.val_noisy:
+            raise UsageError("--val with --noisy needs the noisy partners too: add --val-noisy DIR, or use --val-split")
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether noise is made on clean pictures."""
+        return not self.noisy and not self.self_supervised
+
+    @property
+    def mixture(self) -> tuple[str, ...]:
+        """The noise specifications in force."""
+        return self.noise or DEFAULT_NOISE
+
+    @property
+    def gray_share(self) -> float:
+        """The share of gray crops in force."""
+        return DEFAULT_GRAY if self.gray is None else self.gray
+
+    @property
+    def clip_share(self) -> float:
+        """The share of clipped crops in force."""
+        return DEFAULT_CLIP if self.clip is None else self.clip

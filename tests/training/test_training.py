@@ -19,7 +19,9 @@ from denoiser import models, weights
 from denoiser.errors import DenoiserError, InputError, NothingToDoError, UsageError
 from denoiser.noise import parse_mixture
 from denoiser.training import TrainOptions, train
-from denoiser.training.data import PictureStore, TorchRandom, noisy_batch
+from denoiser.training.data import TorchRandom, noisy_batch
+from denoiser.training.folder import Picture
+from denoiser.training.store import PictureStore
 
 SMALL = {"channels": (8, 16), "blocks": (1, 1)}
 
@@ -128,12 +130,17 @@ def test_terminated_run_leaves_a_model(options: Callable[..., TrainOptions]) -> 
     assert (chosen.out / "checkpoint.safetensors").is_file()
 
 
+def _picture(pixels: np.ndarray) -> Picture:
+    return Picture("picture", pixels, 1 / 255, 1 / 255, 1.0)
+
+
 def test_crops_are_symmetries_of_the_pictures() -> None:
     picture = np.arange(40 * 56 * 3, dtype=np.uint32).reshape(40, 56, 3).astype(np.uint8)
     picture[..., 0] = np.arange(40)[:, None]
     picture[..., 1] = np.arange(56)[None, :]
-    store = PictureStore([picture], torch.device("cpu"))
-    crops = store.crops(np.random.default_rng(0), 200, 16).numpy().astype(int)
+    store = PictureStore([_picture(picture)], torch.device("cpu"))
+    places = store.places(np.random.default_rng(0), 200, 16)
+    crops = (store.crops(places).values * 255).round().numpy().astype(int)
     seen = set()
     for crop in crops:
         down, right = crop[1, 0] - crop[0, 0], crop[0, 1] - crop[0, 0]
@@ -146,9 +153,9 @@ def test_crops_are_symmetries_of_the_pictures() -> None:
 
 
 def test_batches_are_what_they_claim() -> None:
-    store = PictureStore([np.full((64, 64, 3), (200, 30, 90), np.uint8)], torch.device("cpu"))
+    store = PictureStore([_picture(np.full((64, 64, 3), (200, 30, 90), np.uint8))], torch.device("cpu"))
     generator, random = np.random.default_rng(0), TorchRandom(torch.Generator().manual_seed(0))
-    crops = store.crops(generator, 64, 32)
+    crops = store.crops(store.places(generator, 64, 32))
     clean, noisy, white = noisy_batch(crops, parse_mixture(["gaussian:25"]), 0.5, 0.5, generator, random)
     assert clean.shape == noisy.shape == (64, 3, 32, 32)
     gray = torch.tensor([bool((picture[0] == picture[1]).all()) for picture in clean])

@@ -1,0 +1,106 @@
+"""What learns: the network, the moving average of its weights, and its optimiser."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from denoiser import models, weights
+from denoiser.errors import UsageError
+from denoiser.models import Network
+from denoiser.training.checkpoint import Counters, averaged_state, load_checkpoint, save_checkpoint
+from denoiser.training.options import TrainOptions
+
+AVERAGE_EVERY = 4
+"""Steps between updates of the moving average: its cost is one pass over all parameters."""
+AVERAGE_DECAY = 0.999
+"""Decay of the moving average per step."""
+
+
+@dataclass(eq=False)
+class Learner:
+    """All that changes while a network is trained; what a checkpoint holds.
+
+    Attributes
+    ----------
+    state : list of Tensor
+        What the average follows: the parameters, then running statistics.
+    """
+
+    module: Network
+    optimizer: torch.optim.Optimizer
+    device: torch.device
+    dtype: torch.dtype
+    parameters: list[nn.Parameter]
+    state: list[Tensor]
+    average: list[Tensor]
+    counters: Counters = field(default_factory=Counters)
+
+    @classmethod
+    def start(cls, options: TrainOptions, device: torch.device, dtype: torch.dtype) -> Learner:
+        """A network with given weights, or fresh ones from the seed, before its first step."""
+        module = _network(options).to(device)
+        module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+        parameters = list(module.parameters())
+        optimizer = torch.optim.AdamW(parameters, lr=options.lr, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
+        state = list(averaged_state(module).values())
+        return cls(module, optimizer, device, dtype, parameters, state, [value.detach().clone() for value in state])
+
+    def precision(self) -> AbstractContextManager[None]:
+        """Computes in the precision of the run."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    @property
+    def statistics(self) -> list[Tensor]:
+        """The running statistics of batch normalisation."""
+        return self.state[len(self.parameters) :]
+
+    def set_rate(self, rate: float) -> None:
+        for settings in self.optimizer.param_groups:
+            settings["lr"] = rate
+
+    def follow(self) -> None:
+        """Let the moving average follow, every few steps; it is quick at first and slow later."""
+        step = self.counters.step
+        if step % AVERAGE_EVERY == 0:
+            decay = min(AVERAGE_DECAY, (1 + step) / (10 + step)) ** AVERAGE_EVERY
+            torch._foreach_lerp_(self.average, [value.detach() for value in self.state], 1 - decay)
+
+    def averaged(self) -> Network:
+        """A copy of the network that holds the moving average of its weights, in evaluation mode."""
+        copy: Network = models.build_like(self.module).to(self.device)
+        copy = copy.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        copy.load_state_dict(self.module.state_dict())
+        for value, mean in zip(averaged_state(copy).values(), self.average, strict=True):
+            value.data.copy_(mean)
+        copy.eval()
+        return copy
+
+    def save(self, path: Path) -> None:
+        save_checkpoint(path, self.module, self.average, self.optimizer, self.counters)
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint.
+
+        Raises
+        ------
+        UsageError
+            If there is none.
+        InputError
+            If it is damaged or of another architecture.
+        """
+        if not path.is_file():
+            raise UsageError(f"{path}: no checkpoint to go on from; leave --resume out to begin")
+        self.counters = load_checkpoint(path, self.module, self.average, self.optimizer)
+
+
+def _network(options: TrainOptions) -> Network:
+    if options.init:
+        return weights.load(options.init)[0].train()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        return models.build(options.arch)

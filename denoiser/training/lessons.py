@@ -1,0 +1,103 @@
+"""From options to pictures: what is taught, and what is held out to judge by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from denoiser import models
+from denoiser.errors import UsageError
+from denoiser.models import Network
+from denoiser.noise import parse_mixture
+from denoiser.progress import Progress
+from denoiser.training import validate
+from denoiser.training.folder import Picture, Reading, load_pairs, load_pictures
+from denoiser.training.objectives import SELF_SUPERVISED, Mask, Objective, Pairs, Synthetic
+from denoiser.training.options import TrainOptions
+from denoiser.training.store import PictureStore
+
+BOTTLENECKS = ("convdae", "convdae-long", "dae")
+"""Architectures without a way around their bottleneck, which is what ``mask`` relies on."""
+
+Pictures = tuple[Sequence[Picture], Sequence[Picture]]
+"""Those to learn from or clean ones, and their noisy partners where there are some."""
+
+
+def prepare(
+    options: TrainOptions, module: Network, device: torch.device, progress: Progress, leads: bool
+) -> tuple[Objective, validate.Validation | None]:
+    """Read the pictures; the objective over them, and the validation that the leading process needs.
+
+    Raises
+    ------
+    DenoiserError
+        If the pictures are unusable, or do not suit the network.
+    """
+    _check_network(options, module, progress)
+    mixture = parse_mixture(options.mixture)
+    data, partners = _read(options, options.data, options.noisy, max(options.crops), progress)
+    held: Pictures = ([], [])
+    if options.val_split:
+        (data, held_data), (partners, held_partners) = (_split(part, options) for part in (data, partners))
+        held = held_data, held_partners
+    elif options.val and leads:
+        held = _read(options, options.val, options.val_noisy, 1, progress)
+    store = PictureStore(data, device)
+    objective: Objective
+    if options.self_supervised:
+        objective = SELF_SUPERVISED[options.self_supervised](store)
+    elif options.noisy:
+        objective = Pairs(PictureStore(partners, device), store)
+    else:
+        objective = Synthetic(store, mixture, options.gray_share, options.clip_share)
+    return objective, _validation(options, held, device) if leads and held[0] else None
+
+
+def _validation(options: TrainOptions, held: Pictures, device: torch.device) -> validate.Validation:
+    pictures, partners = held
+    if partners:
+        return validate.Pairs(partners, pictures)
+    if not options.self_supervised:
+        return validate.Synthetic(pictures, options.mixture)
+    size = options.crops[0]
+    large = [picture for picture in pictures if min(picture.pixels.shape[:2]) >= size]
+    if not large:
+        raise UsageError(f"{options.val}: every picture is smaller than a crop, {size} px; choose a smaller --crop")
+    name = options.self_supervised
+    objective = SELF_SUPERVISED[name](PictureStore(large, device))
+    return validate.Unseen(objective, large, name, options.batch, size)
+
+
+def _read(options: TrainOptions, folder: Path, noisy: Path | None, minimum: int, progress: Progress) -> Pictures:
+    reading = Reading(options.black, options.white, options.out)
+    if noisy:
+        return load_pairs(folder, noisy, minimum, reading, progress)
+    return load_pictures(folder, minimum, reading, progress), []
+
+
+def _split(pictures: Sequence[Picture], options: TrainOptions) -> tuple[Sequence[Picture], Sequence[Picture]]:
+    """All but every N-th, and every N-th."""
+    every = options.val_split or 1
+    held = pictures[every - 1 :: every]
+    if pictures and not held:
+        raise UsageError(f"--val-split {every} holds out every {every}th picture, but there are {len(pictures)}")
+    return [picture for index, picture in enumerate(pictures) if index % every != every - 1], held
+
+
+def _check_network(options: TrainOptions, module: Network, progress: Progress) -> None:
+    name = options.self_supervised
+    multiple = module.needs.multiple_of * (2 if name == "neighbours" else 1)
+    if wrong := [size for size in options.crops if size % multiple]:
+        raise UsageError(f"--crop {wrong[0]} must be a multiple of {multiple} for this network")
+    if name and not issubclass(SELF_SUPERVISED[name], Mask) and type(module).objective is not Network.objective:
+        raise UsageError(
+            f"--self-supervised {name} has its own loss, and so has this architecture; use mask, or --arch"
+        )
+    if name == "mask" and models.name_of(module) not in BOTTLENECKS:
+        progress.note(
+            f"mask needs a network that squeezes pictures through a bottleneck ({', '.join(BOTTLENECKS)}); this has "
+            "a way around its own and may hand noise through: blind-spot or neighbours suit it better",
+            "warning",
+        )

@@ -1,0 +1,223 @@
+"""What the leading process does beside training: it tells, validates, draws and saves."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from denoiser import weights
+from denoiser.errors import DenoiserError, OutputError
+from denoiser.progress import Progress
+from denoiser.training.card import make_card
+from denoiser.training.clock import Clock
+from denoiser.training.learner import Learner
+from denoiser.training.options import TrainOptions
+from denoiser.training.plots import NEED, can_draw, draw_curves, draw_samples
+from denoiser.training.validate import Scores, Validation, score
+
+LOG_EVERY = 30.0
+"""Seconds between lines of metrics."""
+LOOK_EVERY = 1.0
+"""Seconds between looks at the loss, each of which waits for the device."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a run stands.
+
+    Attributes
+    ----------
+    done : float
+        Share of the run that is behind, 0 to 1.
+    seconds, left : float
+        Of training so far, and still to come.
+    loss : float
+        Mean over the steps since the last line of metrics.
+    crops_per_second : float
+    score : float, optional
+        Of the last validation, in dB.
+    """
+
+    step: int
+    done: float
+    seconds: float
+    left: float
+    loss: float
+    crops_per_second: float
+    score: float | None
+
+
+Watch = Callable[[Status], None]
+"""Is told about once a second."""
+
+
+class Watcher:
+    """Looks after one run.
+
+    Parameters
+    ----------
+    options : TrainOptions
+    learner : Learner
+    validation : Validation, optional
+    clock : Clock
+    progress : Progress
+    watch : Watch, optional
+        Without one the progress is told every 30 s.
+
+    Raises
+    ------
+    OutputError
+        By every method, where a file cannot be written.
+    """
+
+    def __init__(
+        self,
+        options: TrainOptions,
+        learner: Learner,
+        validation: Validation | None,
+        clock: Clock,
+        progress: Progress,
+        watch: Watch | None = None,
+    ) -> None:
+        self.options, self.learner, self.validation = options, learner, validation
+        self.clock, self.progress, self.watch = clock, progress, watch
+        self.model, self.best = options.out / "model.safetensors", options.out / "best.safetensors"
+        self.checkpoint, self.metrics = options.out / "checkpoint.safetensors", options.out / "metrics.jsonl"
+        self.last_saved = self.last_validated = learner.counters.seconds
+        self.score: float | None = None
+        self.losses: list[Tensor] = []
+        self.logged = self.looked = time.perf_counter()
+        self.total, self.steps = 0.0, 0
+        self.draws = can_draw()
+        if not self.draws:
+            progress.note(NEED)
+        with self._writing():
+            options.out.mkdir(parents=True, exist_ok=True)
+            self._begin_metrics()
+            if not options.resume:
+                self.best.unlink(missing_ok=True)
+
+    @property
+    def has_seen_enough(self) -> bool:
+        """Whether the score has not improved for as long as the user has patience."""
+        return self.options.patience is not None and self.learner.counters.stale >= self.options.patience
+
+    def after_step(self, loss: Tensor, done: float) -> None:
+        """Do what is due: look at the loss, write a line, validate, save."""
+        counters = self.learner.counters
+        self.losses.append(loss.detach())
+        if counters.step == 1 or time.perf_counter() - self.looked > LOOK_EVERY:
+            self._look(done)
+        if self.validation and counters.seconds - self.last_validated > self.options.val_every:
+            with self.clock.standing_still():
+                self._validate()
+            self.last_validated = counters.seconds
+        if counters.seconds - self.last_saved > self.options.checkpoint_every:
+            self._save_checkpoint()
+            self.last_saved = counters.seconds
+
+    def finish(self) -> Scores:
+        """Choose and write the model; returns its PSNR, empty where the truth is not known."""
+        if self.losses:
+            self._look(1.0)
+        if self.validation:
+            self._validate()
+        self._save_checkpoint()
+        with self._writing():
+            if self.validation and self.best.is_file():
+                temporary = self.model.with_name(f".{self.model.name}.tmp")
+                shutil.copyfile(self.best, temporary)
+                temporary.replace(self.model)
+            else:
+                self._save_model(self.model, {})
+            if self.draws:
+                draw_curves(self.metrics, self.options.out / "curves.png")
+        return weights.read_card(self.model).psnr
+
+    def _look(self, done: float) -> None:
+        """Fetch the losses from the device; tell, and now and then write."""
+        counters, now = self.learner.counters, time.perf_counter()
+        self.total += float(torch.stack(self.losses).sum())
+        self.steps += len(self.losses)
+        self.losses, self.looked = [], now
+        mean, elapsed = self.total / self.steps, now - self.logged
+        if not math.isfinite(mean):
+            raise DenoiserError(
+                f"the loss became {mean} at step {counters.step}: the run diverged; start again from the last "
+                f"checkpoint with a lower learning rate, for example --resume --lr {self.options.lr / 3:.2g}"
+            )
+        rate = self.steps * self.options.batch / max(elapsed, 1e-9)
+        if self.watch:
+            left = counters.seconds * (1 - done) / done if done > 0 else math.inf
+            self.watch(Status(counters.step, done, counters.seconds, left, mean, rate, self.score))
+        if elapsed < LOG_EVERY and counters.step > 1 and done < 1:
+            return
+        self._write(loss=mean, crops_per_second=round(rate, 1))
+        line = f"step {counters.step}  {counters.seconds:.0f} s  loss {mean:.5f}  {rate:.0f} crops/s"
+        self.progress.note(line, "debug" if self.watch else "info")
+        self._forget(now)
+
+    def _forget(self, now: float) -> None:
+        self.total, self.steps, self.losses, self.logged = 0.0, 0, [], now
+
+    def _validate(self) -> None:
+        """Score the averaged weights, keep them where they are the best so far, and draw."""
+        assert self.validation is not None
+        learner, counters = self.learner, self.learner.counters
+        scores, samples = self.validation.measure(learner.averaged(), learner.device, learner.dtype)
+        self.score = score(scores)
+        self._write(psnr=scores)
+        text = "; ".join(
+            f"{protocol} " + "/".join(f"{v:.2f}" for v in row.values()) for protocol, row in scores.items()
+        )
+        self.progress.note(f"step {counters.step}  validation{' PSNR' * self.validation.is_psnr}: {text} dB")
+        counters.stale += 1
+        with self._writing():
+            if self.score > counters.best:
+                counters.best, counters.stale = self.score, 0
+                self._save_model(self.best, scores if self.validation.is_psnr else {})
+            draw_samples(samples, self.options.out / "samples.png")
+            if self.draws:
+                draw_curves(self.metrics, self.options.out / "curves.png")
+        self._forget(time.perf_counter())
+
+    def _save_model(self, path: Path, psnr: Scores) -> None:
+        module = self.learner.averaged()
+        weights.save(path, module, make_card(module, self.options, self.learner.counters, psnr))
+
+    def _save_checkpoint(self) -> None:
+        with self._writing():
+            self.learner.save(self.checkpoint)
+
+    def _begin_metrics(self) -> None:
+        """A new file; or, after a kill, the old one without the lines of steps that will be done again."""
+        lines = []
+        if self.options.resume and self.metrics.is_file():
+            lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [
+            line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= self.learner.counters.step
+        ]
+        self.metrics.write_text("".join(kept), encoding="utf-8")
+
+    def _write(self, **values: object) -> None:
+        counters = self.learner.counters
+        row = {"step": counters.step, "seconds": round(counters.seconds, 1), **values}
+        with self._writing(), self.metrics.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row) + "\n")
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, SafetensorError) as error:
+            raise OutputError(f"{self.options.out}: cannot be written ({error})") from error
