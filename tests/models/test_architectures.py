@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,8 @@ NARROW: dict[str, dict[str, Any]] = {
     "vdae": {"channels": (8, 16), "code": 8},
 }
 """Configurations that train and run in milliseconds."""
+
+README = Path(__file__).parents[2] / "README.md"
 
 
 def denoiser_of(module: Network, **options: Any) -> Denoiser:
@@ -174,3 +177,13 @@ def test_reach_of_single_layers() -> None:
             assert read(Span(first, last)) == (int(seen.min()), int(seen.max()))
     assert Span(2, 5).joined(Span(4, 9)) == (2, 9)
     assert radius(lambda span: span.conv(times=3), stride=1) == 3
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_readme_states_the_true_size(name: str) -> None:
+    module = models.build(name)
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    work = round(models.macs_per_pixel(module) / 1000)
+    row = f"| {parameters:,} | {work:,} | {module.needs.receptive_field} |"
+    (stated,) = [line for line in README.read_text(encoding="utf-8").splitlines() if line.startswith(f"| `{name}` |")]
+    assert stated.endswith(row)
