@@ -2,7 +2,8 @@
 
 ``benchmark(BenchmarkOptions(...))`` is the door. Inside: ``pictures`` (which, and their pixels), ``protocol`` (noise
 and scores), ``methods`` (what is compared), ``core`` (the pass over the pictures), ``result`` (rows and the document),
-``gate`` (comparison with an earlier result), ``tables`` (text). What needs torch or scikit-image is imported late.
+``gate`` (comparison with an earlier result), ``tables`` (text), ``report`` and ``album`` (the HTML page). What needs
+torch or scikit-image is imported late.
 """
 
 from __future__ import annotations

@@ -7,8 +7,12 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from denoiser.benchmark import gate, methods, protocol
+from numpy.typing import NDArray
+
+from denoiser.benchmark import gate, methods, protocol, report
+from denoiser.benchmark.album import BUDGET, Album
 from denoiser.benchmark.methods import Method
 from denoiser.benchmark.options import BenchmarkOptions
 from denoiser.benchmark.pictures import (
@@ -65,16 +69,20 @@ def benchmark(options: BenchmarkOptions, progress: Progress | None = None) -> Re
     progress = progress if progress is not None else Silent()
     began = time.perf_counter()
     baseline = gate.read(options.baseline) if options.baseline is not None else None
+    if options.report is not None:
+        report.check(options.report)
     subjects, failures = find(options)
     compared = methods.load(options)
     _check_names(compared, options)
+    results = len(subjects) * (len(options.specs or (1,)) * len(compared) + len(options.restored))
+    album = Album(BUDGET if options.report is not None else 0, results)
     found: list[_Found] = []
     progress.start(len(subjects), sum(_megapixels(subject, options) for subject in subjects), "measuring")
     try:
         for subject in subjects:
             with _Steps(progress, _megapixels(subject, options), len(options.specs or (1,)) * len(compared)) as steps:
                 try:
-                    found.append(_measure(subject, compared, options, steps))
+                    found.append(_measure(subject, compared, options, steps, album))
                 except InputError as error:
                     failures.append(Failure(subject.name, str(error)))
     finally:
@@ -86,7 +94,10 @@ def benchmark(options: BenchmarkOptions, progress: Progress | None = None) -> Re
     if baseline is not None and found:
         gate.check(baseline, facts, pictures, rows)
         result_gate = gate.compare(baseline, rows, options.max_drop)
-    return Result(facts, pictures, rows, tuple(failures), time.perf_counter() - began, result_gate)
+    result = Result(facts, pictures, rows, tuple(failures), time.perf_counter() - began, result_gate)
+    if options.report is not None:
+        report.write(options.report, result, album)
+    return result
 
 
 def _check_names(compared: list[Method], options: BenchmarkOptions) -> None:
@@ -123,27 +134,37 @@ class _Steps:
         self.left -= self.share
 
 
-def _measure(subject: Subject, compared: list[Method], options: BenchmarkOptions, steps: _Steps) -> _Found:
+def _measure(
+    subject: Subject, compared: list[Method], options: BenchmarkOptions, steps: _Steps, album: Album
+) -> _Found:
     """Every score of one picture; an InputError leaves it out of every row, so that means stay comparable."""
     truth = read_truth(subject, options)
+    restored = {name: read_partner(subject, ref, truth, options) for name, ref in subject.restored.items()}
     digest = hashlib.sha256(truth.sha256.encode())
+    album.begin(subject.name, truth.values)
     scores: dict[Key, Score] = {}
+
+    def add(noise: str, method: str, values: NDArray[Any], seconds: float) -> None:
+        """Score one result."""
+        rounded = as_in_a_file(values, truth.depth)
+        found = scores[noise, method] = protocol.score(subject.name, truth, rounded, seconds)
+        album.add_shot(method, rounded, found.psnr)
+
     for noise, noisy in _noisy(subject, truth, options):
         if options.paired:
             digest.update(noisy.sha256.encode())
-        level = protocol.rms(truth, noisy)
-        scores[noise, INPUT] = protocol.score(subject.name, truth, noisy.values)
+        found = scores[noise, INPUT] = protocol.score(subject.name, truth, noisy.values)
+        album.add_noisy(noise, noisy.values, found.psnr)
         for method in compared:
             start = time.perf_counter()
-            restored = method.restore(noisy, level)
-            seconds = time.perf_counter() - start
-            scores[noise, method.name] = protocol.score(
-                subject.name, truth, as_in_a_file(restored, truth.depth), seconds
-            )
+            values = method.restore(noisy, found.mse**0.5)
+            add(noise, method.name, values, time.perf_counter() - start)
             steps.done()
-    for name, ref in subject.restored.items():
-        restored = as_in_a_file(read_partner(subject, ref, truth, options).values, truth.depth)
-        scores[_label(options), name] = protocol.score(subject.name, truth, restored)
+    if subject.noisy is None and restored:
+        album.add_noisy(_label(options), None, None)
+    for name, picture in restored.items():
+        add(_label(options), name, picture.values, 0.0)
+    album.end()
     height, width, channels = truth.stored.shape
     dtype = subject.clean.page.dtype.name
     return _Found(Measured(subject.name, height, width, channels, dtype, truth.range.span, digest.hexdigest()), scores)

@@ -56,6 +56,8 @@ class BenchmarkOptions:
         The JSON document of an earlier benchmark to compare with, picture by picture.
     max_drop : float
         By how many dB a row's mean PSNR may lie below the baseline's.
+    report : Path or None
+        Also write an HTML page there.
 
     Raises
     ------
@@ -78,6 +80,7 @@ class BenchmarkOptions:
     precision: str = "auto"
     baseline: Path | None = None
     max_drop: float = 0.05
+    report: Path | None = None
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:

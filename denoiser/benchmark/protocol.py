@@ -39,11 +39,6 @@ def add_noise(truth: Picture, spec: str, name: str, options: BenchmarkOptions) -
     return Picture(stored.astype(truth.stored.dtype), truth.range, truth.depth)
 
 
-def rms(truth: Picture, noisy: Picture) -> float:
-    """Root mean square of what is wrong with a noisy picture, in units of the full range."""
-    return float(mse(truth.values, noisy.values) ** 0.5)
-
-
 def score(name: str, truth: Picture, estimate: NDArray[Any], seconds: float = 0.0) -> Score:
     """Compare a picture with the truth; both in units of the full range, (H, W, C)."""
     values, height, width = truth.values, *truth.stored.shape[:2]

@@ -18,6 +18,7 @@ EXAMPLES = """Examples:
 
 \b
   denoiser benchmark
+  denoiser benchmark --report page.html
   denoiser benchmark photos/ --noise gaussian:25 --noise poisson-gaussian:gain=0.01,read=4
   denoiser benchmark --noisy noisy/ --clean truth/ --model unet --classical none
   denoiser benchmark --restored theirs/ --restored ours/ --clean truth/ --markdown
@@ -103,6 +104,10 @@ def benchmark(
     max_drop: Annotated[
         float, o.option("--max-drop", metavar="DB", help="How far the mean PSNR may lie below the baseline's.")
     ] = 0.05,
+    report: Annotated[
+        Path | None,
+        o.option("--report", metavar="FILE", help="Also write one HTML page: curves, table, pictures to compare."),
+    ] = None,
     json: o.Json = False,
     csv: Annotated[bool, o.option("--csv", help="Print a CSV table on stdout.")] = False,
     markdown: Annotated[bool, o.option("--markdown", help="Print Markdown tables on stdout.")] = False,
@@ -140,7 +145,10 @@ def benchmark(
     raise typer.Exit(result.exit_code)
 
 
-PASSED = ("noisy", "protocol", "seed", "crop", "white", "black", "device", "precision", "baseline", "max_drop")
+PASSED = (
+    *("noisy", "protocol", "seed", "crop", "white", "black", "device", "precision"),
+    *("baseline", "max_drop", "report"),
+)
 """Parameters that go to BenchmarkOptions as they are."""
 
 

@@ -1,0 +1,134 @@
+"""The pictures of a report: small parts of each, as WebP, within a budget of bytes."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+SIDES = (96, 256)
+"""Pixels: the least and the largest side of the central part of a picture that is shown."""
+
+RESIDUAL_GAIN = 4
+"""How much a residual is enlarged about middle gray."""
+
+BUDGET = 4_500_000
+"""Characters of all pictures together, so that a page stays below 5 MB."""
+
+PER_PIXEL = 1.0
+"""Characters per pixel of one result, with its residual and its share of the noisy picture; measured on photographs."""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One method's result on one noisy picture; pictures are data URIs, ``psnr`` is in words."""
+
+    method: str
+    image: str
+    residual: str
+    psnr: str
+
+
+@dataclass
+class Case:
+    """One noisy picture (none where only restored ones were given) and what became of it."""
+
+    noise: str
+    noisy: str = ""
+    psnr: str = ""
+    shots: list[Shot] = field(default_factory=list)
+
+
+@dataclass
+class Sheet:
+    """One picture: the truth and its cases."""
+
+    name: str
+    width: int
+    height: int
+    truth: str
+    cases: list[Case] = field(default_factory=list)
+
+
+class Album:
+    """Collects sheets until the budget is spent; later pictures are measured, but not shown.
+
+    Parameters
+    ----------
+    budget : int
+        Characters; 0 for an album that keeps nothing.
+    results : int
+        How many are expected: the more, the smaller are the parts that are shown.
+
+    Attributes
+    ----------
+    sheets : list of Sheet
+    side : int
+    """
+
+    def __init__(self, budget: int, results: int) -> None:
+        self.sheets: list[Sheet] = []
+        self.left = budget
+        self.side = int(np.clip((budget / PER_PIXEL / max(1, results)) ** 0.5, *SIDES))
+        self.sheet: Sheet | None = None
+        self.noisy: NDArray[Any] | None = None
+
+    def begin(self, name: str, truth: NDArray[Any]) -> None:
+        """A new picture, (H, W, C) in units of the full range."""
+        self.sheet = None
+        if self.left > 0:
+            height, width = truth.shape[:2]
+            self.sheet = Sheet(name, min(width, self.side), min(height, self.side), _uri(self._shown(truth), 85))
+
+    def add_noisy(self, noise: str, noisy: NDArray[Any] | None, psnr: float | None) -> None:
+        """A new case of the picture; ``noisy`` is None where there is none."""
+        self.noisy = noisy
+        if self.sheet is not None:
+            image = "" if noisy is None else _uri(self._shown(noisy), 75)
+            self.sheet.cases.append(Case(noise, image, "" if noisy is None else words(psnr)))
+
+    def add_shot(self, method: str, restored: NDArray[Any], psnr: float | None) -> None:
+        """A result of the newest case."""
+        if self.sheet is None:
+            return
+        residual = ""
+        if self.noisy is not None:
+            residual = _uri(self._shown(0.5 + RESIDUAL_GAIN * (self.noisy - restored)), 50)
+        self.sheet.cases[-1].shots.append(Shot(method, _uri(self._shown(restored), 85), residual, words(psnr)))
+
+    def end(self) -> None:
+        """The picture is whole: keep its sheet if there is room for it."""
+        if self.sheet is None:
+            return
+        cost = len(self.sheet.truth) + sum(
+            len(case.noisy) + sum(len(shot.image) + len(shot.residual) for shot in case.shots)
+            for case in self.sheet.cases
+        )
+        if cost <= self.left:
+            self.sheets.append(self.sheet)
+            self.left -= cost
+        else:
+            self.left = 0  # no smaller picture jumps the queue
+        self.sheet = None
+
+    def _shown(self, values: NDArray[Any]) -> NDArray[np.uint8]:
+        """The centre in 8 bit for the screen: colour, or the first channel as gray."""
+        top, left = (max(0, (length - self.side) // 2) for length in values.shape[:2])
+        part = values[top : top + self.side, left : left + self.side, : 3 if values.shape[2] == 3 else 1]
+        return np.asarray(np.rint(np.clip(part, 0, 1) * 255), np.uint8)
+
+
+def words(psnr: float | None) -> str:
+    """A PSNR in words; None is that of a picture equal to the truth."""
+    return "equal to the truth" if psnr is None else f"{psnr:.2f} dB"
+
+
+def _uri(pixels: NDArray[np.uint8], quality: int) -> str:
+    stream = io.BytesIO()
+    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(stream, "WEBP", quality=quality, method=4)
+    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

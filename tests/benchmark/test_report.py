@@ -1,0 +1,179 @@
+"""The report: one whole page, offline, that works in a browser."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from denoiser.benchmark import BenchmarkOptions, benchmark, report
+from denoiser.benchmark.album import Album
+from denoiser.cli.main import main
+from denoiser.errors import ExitCode
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--dump-dom")
+
+DRIVE = """
+<script>
+const found = {errors: seen, chosen: method.value};
+const first = document.querySelector(".sheet");
+const range = first.querySelector("input");
+range.value = 20;
+range.dispatchEvent(new Event("input"));
+found.cut = first.querySelector(".slider").style.getPropertyValue("--cut");
+const picture = first.querySelector(".after");
+const before = picture.src;
+method.value = "median";
+method.dispatchEvent(new Event("change"));
+found.swapped = picture.src !== before && picture.src.startsWith("data:image/webp");
+found.caption = first.querySelector("figcaption").textContent;
+const heading = document.querySelectorAll("#table th")[2];
+const order = () => [...document.querySelectorAll("#table tbody tr")].map(row => Number(row.cells[2].dataset.value));
+heading.firstElementChild.click();
+found.descending = order();
+found.sort = heading.getAttribute("aria-sort");
+heading.firstElementChild.click();
+found.ascending = order();
+const loaded = performance.getEntriesByType("resource").map(each => each.name);
+found.fetched = loaded.filter(name => !name.startsWith("data:"));
+found.unlabelled = [...document.querySelectorAll("input, select, button")].filter(
+  each => !(each.getAttribute("aria-label") || each.textContent || (each.labels && each.labels.length))).length;
+Promise.all([...document.images].map(image => image.decode())).then(
+  () => { found.decoded = true; }, error => { found.decoded = String(error); }
+).then(() => { document.title = JSON.stringify(found); });
+</script>
+"""
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report on two pictures whose names would break a page that trusts them."""
+    folder = tmp_path_factory.mktemp("report")
+    y, x = np.mgrid[:70, :90]
+    pixels = np.rint(128 + 50 * np.sin(x / 6) * np.cos(y / 8)).astype(np.uint8)
+    (folder / "clean").mkdir()
+    for name, picture in (("a&b 'x'.png", np.stack([pixels] * 3, 2)), ("gray.png", pixels)):
+        Image.fromarray(picture).save(folder / "clean" / name)
+    path = folder / "deep" / "page.html"
+    benchmark(
+        BenchmarkOptions(
+            folder / "clean",
+            noise=("gaussian:15", "gaussian:50"),
+            models=("none",),
+            classical=("median", "tv"),
+            report=path,
+        )
+    )
+    return path
+
+
+class Tags(html.parser.HTMLParser):
+    """Checks that elements are closed in order, and collects what they load."""
+
+    VOID = ("meta", "link", "img", "input", "line", "circle", "polyline")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.sources: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.sources += [value or "" for key, value in attributes if key in ("src", "href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+
+def test_page_is_whole_and_needs_nothing_else(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    tags = Tags()
+    tags.feed(text)
+    assert tags.open == []
+    assert tags.sources and all(source.startswith("data:") for source in tags.sources)
+    assert not re.search(r"https?://|@import|url\(", text)
+    for word in ("gaussian:50", "median", "Protocol", "population covariance", "a&amp;b &#39;x&#39;.png"):
+        assert word in text
+    assert [path.name for path in page.parent.iterdir()] == ["page.html"], "no temporary file is left"
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+def test_page_works_in_a_browser(page: Path, tmp_path: Path) -> None:
+    assert CHROMIUM is not None
+    catch = "<head><script>const seen = []; addEventListener('error', each => seen.push(each.message));</script>"
+    driven = tmp_path / "driven.html"
+    text = page.read_text(encoding="utf-8").replace("<head>", catch, 1)
+    driven.write_text(text.replace("</body>", DRIVE + "</body>"), encoding="utf-8")
+    done = subprocess.run(
+        [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", driven.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    title = re.search(r"<title>(.*?)</title>", done.stdout)
+    assert title is not None
+    found: dict[str, Any] = json.loads(html.unescape(title[1]))
+    assert found["errors"] == [] and found["fetched"] == [] and found["unlabelled"] == 0
+    assert (found["chosen"], found["cut"], found["swapped"], found["decoded"]) == ("tv", "20%", True, True)
+    assert "median" in found["caption"]
+    assert found["descending"] == sorted(found["descending"], reverse=True)
+    assert found["ascending"] == sorted(found["descending"]) != found["descending"]
+    assert found["sort"] == "descending"
+
+
+def test_restored_pictures_are_compared_with_the_truth(page: Path, tmp_path: Path) -> None:
+    clean = page.parents[1] / "clean"
+    path = tmp_path / "page.html"
+    call = ["benchmark", "--restored", str(clean), "--clean", str(clean), "--report", str(path), "--json"]
+    assert main(call) == ExitCode.OK
+    data = json.loads(re.search(r"const sheets = (.*);\n", path.read_text(encoding="utf-8"))[1])  # type: ignore[index]
+    shot = data[0]["cases"][0]["shots"][0]
+    assert (data[0]["cases"][0]["noisy"], shot["residual"], shot["psnr"]) == ("", "", "equal to the truth")
+    assert shot["image"] == data[0]["truth"]
+
+
+def test_album_keeps_to_its_budget() -> None:
+    rng = np.random.default_rng(0)
+    budget = 600_000
+    album = Album(budget, results=1000)
+    for index in range(5):
+        truth = rng.random((200, 200, 3))
+        album.begin(str(index), truth)
+        for noise in range(5):
+            album.add_noisy(str(noise), truth, 20.0)
+            for method in range(4):
+                album.add_shot(str(method), truth, 30.0)
+        album.end()
+    sizes = sum(
+        len(sheet.truth) + sum(len(c.noisy) + sum(len(s.image) + len(s.residual) for s in c.shots) for c in sheet.cases)
+        for sheet in album.sheets
+    )
+    assert [sheet.name for sheet in album.sheets] == [str(index) for index in range(len(album.sheets))]
+    assert 0.5 * budget < sizes <= budget
+
+
+def test_one_kind_of_noise_and_equal_values_make_a_chart(tmp_path: Path) -> None:
+    Image.fromarray(np.full((16, 16), 90, np.uint8)).save(tmp_path / "a.png")
+    result = benchmark(BenchmarkOptions(tmp_path, noise=("gaussian:25",), models=("none",), classical=("none",)))
+    assert "noisy input, gaussian:25" in report.render(result, Album(0, 0))
+
+
+@pytest.mark.parametrize(("name", "code"), [("", ExitCode.USAGE), ("file/page.html", ExitCode.OUTPUT)])
+def test_a_report_that_cannot_be_written_is_told_before_the_work(
+    name: str, code: ExitCode, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["benchmark", "nowhere", "--report", str(tmp_path / name)]) == code
+    assert "error" in capfd.readouterr().err
