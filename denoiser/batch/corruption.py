@@ -38,8 +38,10 @@ from denoiser.progress import Progress, Silent
 
 SIDECAR = "corruption.json"
 SIDECAR_SCHEMA = "denoiser.corruption/1"
-WORKSPACE = 32
+WORKSPACE = 24
 """Bytes per value that making noise takes: the picture and several arrays as float32, counts as 64-bit integers."""
+FAR_BEYOND_WHITE = 2.0
+"""Floats without a declared range count as 0 to 1. Above this the user is told so, and nothing else follows."""
 
 
 def corrupt_files(
@@ -115,6 +117,8 @@ def corrupt(
         If the specification, the shape or the type is wrong.
     """
     kind = parse(noise)
+    if seed < 0:
+        raise UsageError(f"seed {seed}: must be at least 0")
     if array.ndim not in (2, 3, 4) or array.dtype.kind not in "iuf" or 0 in array.shape:
         raise UsageError(
             f"an array of shape {array.shape} and type {array.dtype} is no picture; give integers or floats of shape "
@@ -189,9 +193,13 @@ class _Writer(Writer):
 
     options: CorruptOptions
 
-    def __init__(self, root: Path, owner: str, manifest: Manifest, options: CorruptOptions, key: str) -> None:
+    def __init__(
+        self, root: Path, owner: str, manifest: Manifest, options: CorruptOptions, key: str, progress: Progress
+    ) -> None:
         super().__init__(root, owner, manifest, options, key)
         self.noise = parse(options.noise)
+        self.progress = progress
+        self._warned = False
 
     def _like(self, header: Header) -> Header:
         if not self.options.float:
@@ -205,10 +213,22 @@ class _Writer(Writer):
         o = self.options
         page = job.header.pages[band.page]
         values = value_range(page.dtype, o.white, o.black)
+        if values.white is None:
+            self._look_at_range(job, band)
         generator = file_generator(o.seed, job.item.relative, band.page)
         pixels, change = corrupt_page(band.pixels, page, self.noise, generator, values, o.float)
         job.change.add(change)
         return pixels
+
+    def _look_at_range(self, job: Job, band: Band) -> None:
+        """Say once that floats far above 1 hardly get any noise unless their range is declared."""
+        if not self._warned and band.pixels.max(initial=0, where=np.isfinite(band.pixels)) > FAR_BEYOND_WHITE:
+            self._warned = True
+            self.progress.note(
+                f"{shown(job.item.source)}: holds floats above 1, which is their white here; give --white N where it "
+                "is another",
+                "warning",
+            )
 
     def _check(self, job: Job, checks: Checks) -> None:
         """Noise may do anything to a picture; what it did is written down."""
@@ -233,6 +253,7 @@ class _Corruption(Session):
 
     command = "corrupt"
     workspace = WORKSPACE
+    budget_parts = 1  # the pictures in flight are all there is, their noise is counted with them
 
     def __init__(
         self,
@@ -260,7 +281,7 @@ class _Corruption(Session):
             )
 
     def _writer(self, owner: str) -> Writer:
-        return _Writer(self.destination.root, owner, self._own_manifest(), self.options, self.key)
+        return _Writer(self.destination.root, owner, self._own_manifest(), self.options, self.key, self.progress)
 
     def _finish(self, plan: Plan) -> None:
         """Write the sidecar, from what the manifests remember: so it is whole after kills, shares and skips."""

@@ -91,9 +91,10 @@ def _pair(result: FileResult, options: CorruptOptions) -> tuple[Image.Image, Ima
     values: ValueRange | None = None
     for path in (result.source, result.target):
         try:
-            with open_source(path) as source:
+            with open_source(path, options.max_memory) as source:
                 page = source.header.pages[0]
-                pixels = source.read(0, 0, page.height)
+                top = max(0, (page.height - SIDE) // 2)
+                pixels = source.read(0, top, min(top + SIDE, page.height))
                 colours = page.channels - page.alpha
         except InputError:
             views.append(Image.new("RGB", (SIDE, SIDE), "gray"))

@@ -45,6 +45,8 @@ class Session:
     command = "run"
     workspace = 0
     """As :class:`denoiser.batch.pipeline.Shared`."""
+    budget_parts = 2
+    """One part of so many of the memory is for pictures in flight; the rest is for what works on them."""
 
     def __init__(
         self,
@@ -112,7 +114,7 @@ class Session:
 
     def _dry(self) -> Report:
         """Plan, read headers, write nothing."""
-        plan = inspect(self._plan(), self.options.strict, self._memory() // 2)
+        plan = inspect(self._plan(), self.options.strict, self._memory() // self.budget_parts)
         for item in plan.items:
             self.results[item.source, item.target] = _planned(item)
         return self._report(plan, self._estimate(plan) if plan.work else None)
@@ -181,19 +183,19 @@ class Session:
         targets = [path for item in work for path in item.outputs]
         remove_leftovers(targets, self._owner)
         writer = self._writer("free" if self._owner is None else self._owner)
-        memory = self._memory()
+        budget = self._memory() // self.budget_parts
         shared = Shared(
             options=o,
             writer=writer,
-            budget=memory // 2,
-            max_bytes=memory // 2,
+            budget=budget,
+            max_bytes=budget,
             progress=self.progress,
             stop=self.stop,
             record=self._record,
             deadline=None if o.max_runtime is None else self.clock + o.max_runtime,
             workspace=self.workspace,
         )
-        self.progress.start(len(work), _megapixels(plan, work, memory // 2), self.verb)
+        self.progress.start(len(work), _megapixels(plan, work, budget), self.verb)
         try:
             self._passes(shared, work)
         finally:

@@ -29,7 +29,7 @@ def corrupt(
     paths: Annotated[
         list[str],
         typer.Argument(
-            metavar="[INPUT...] [OUT]",
+            metavar="INPUT... OUT",
             help="Files, directories, globs, @list.txt, or - ; without any, sample pictures. The last of several is "
             f"OUT: a directory that mirrors the inputs, or a file; with one or none, ./{DEFAULT_OUTPUT}.",
             show_default=False,

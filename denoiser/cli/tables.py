@@ -75,10 +75,12 @@ def show_noise(rows: Sequence[Mapping[str, Any]]) -> None:
     console = Console()
     for row in rows:
         console.print(Text(row["name"], style="bold"))
-        console.print(Padding(Text(row["about"]), (0, 0, 0, 2)))
+        console.print(Padding(Text(row["about"]), (0, 0, 0, 2), expand=False))
         for each in row["parameters"]:
             words = f" ({' or '.join(each['words'])})" if each["words"] else ""
-            console.print(Padding(Text(f"{each['name']}={each['default']}: {each['meaning']}{words}"), (0, 0, 0, 4)))
+            console.print(
+                Padding(Text(f"{each['name']}={each['default']}: {each['meaning']}{words}"), (0, 0, 0, 4), expand=False)
+            )
         console.print()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from denoiser.batch.writing import Writer
 from denoiser.errors import ExitCode, OutputError, UsageError
 from denoiser.images.samples import sample_paths
 from denoiser.noise import KINDS
+from denoiser.progress import Silent
 from tests.batch.fakes import leftovers
 from tests.images.compare import assert_same_kind
 from tests.images.samples import make_bad_tree, make_tree
@@ -194,6 +195,26 @@ def test_a_page_too_large_for_the_memory_fails_alone(folder: Path, tmp_path: Pat
     assert report.totals()["done"] == 10
 
 
+def test_floats_that_look_like_another_range_are_mentioned_once(tmp_path: Path) -> None:
+    class Ear(Silent):
+        heard: ClassVar[list[str]] = []
+
+        def note(self, message: str, level: str = "info") -> None:
+            self.heard.append(f"{level}: {message}")
+
+    (tmp_path / "in").mkdir()
+    for name, white in (("a.npy", 4095), ("b.npy", 4095), ("c.npy", 1)):
+        np.save(tmp_path / "in" / name, np.linspace(0, white, 600, dtype=np.float32).reshape(20, 30))
+    corrupt_files(tmp_path / "in", tmp_path / "out", CorruptOptions(noise="gaussian:25", jobs=1), Ear())
+    assert len(Ear.heard) == 1 and "--white" in Ear.heard[0]
+    Ear.heard.clear()
+    options = CorruptOptions(noise="gaussian:25", jobs=1, white=4095)
+    corrupt_files(tmp_path / "in" / "a.npy", tmp_path / "told.npy", options, Ear())
+    assert Ear.heard == []
+    change = np.load(tmp_path / "told.npy") - np.load(tmp_path / "in" / "a.npy")
+    assert change.std() * 255 / 4095 == pytest.approx(25, rel=0.1)
+
+
 def test_wrong_options_touch_nothing(folder: Path, tmp_path: Path, corrupts: Corrupts) -> None:
     for values, hint in (
         ({"noise": "stripe"}, "did you mean 'stripes'"),
@@ -305,6 +326,8 @@ def test_arrays_of_events_with_declared_values() -> None:
     assert (made == 1).mean() == pytest.approx(0.15, abs=0.01)
     with pytest.raises(UsageError, match="no picture"):
         corrupt(np.zeros((2, 0)), "gaussian")
+    with pytest.raises(UsageError, match="at least 0"):
+        corrupt(frames, "gaussian", seed=-1)
     with pytest.raises(UsageError, match="no picture"):
         corrupt(np.zeros((4, 4), dtype=complex), "gaussian")
 
