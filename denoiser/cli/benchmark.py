@@ -32,7 +32,7 @@ def benchmark(
     clean_dir: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[CLEAN_DIR]",
+            metavar="CLEAN_DIR",
             help="A folder of clean pictures, to which noise is added; by default the samples of scikit-image.",
             show_default=False,
         ),
@@ -49,7 +49,11 @@ def benchmark(
     ] = [],  # noqa: B006 - Typer reads the default and never hands out the list itself
     noise: Annotated[
         list[str],
-        o.option("--noise", metavar="SPEC", help="Noise to add; can be repeated. By default gaussian:15, :25 and :50."),
+        o.option(
+            "--noise",
+            metavar="SPEC",
+            help="Noise to add (see `denoiser corrupt --list`); can be repeated. By default gaussian:15, :25 and :50.",
+        ),
     ] = [],  # noqa: B006
     model: Annotated[
         list[str],
