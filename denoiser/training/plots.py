@@ -46,7 +46,7 @@ def draw_curves(metrics: Path, target: Path) -> None:
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    left.plot(*zip(*losses, strict=True), color="tab:blue") if losses else None
+    left.plot(*zip(*losses, strict=True), color="tab:blue", marker=".") if losses else None
     left.set(title="training loss", xlabel="step", yscale="log")
     for label, points in scores.items():
         right.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)

@@ -95,6 +95,7 @@ class Watcher:
         self.checkpoint, self.metrics = options.out / "checkpoint.safetensors", options.out / "metrics.jsonl"
         self.last_saved = self.last_validated = learner.counters.seconds
         self.score: float | None = None
+        self.scored_step = -1
         self.losses: list[Tensor] = []
         self.logged = self.looked = time.perf_counter()
         self.total, self.steps = 0.0, 0
@@ -117,20 +118,21 @@ class Watcher:
         counters = self.learner.counters
         self.losses.append(loss.detach())
         if counters.step == 1 or time.perf_counter() - self.looked > LOOK_EVERY:
-            self._look(done)
+            self._look(done, write=time.perf_counter() - self.logged > LOG_EVERY or counters.step == 1)
         if self.validation and counters.seconds - self.last_validated > self.options.val_every:
+            self._look(done, write=True)
             with self.clock.standing_still():
                 self._validate()
             self.last_validated = counters.seconds
         if counters.seconds - self.last_saved > self.options.checkpoint_every:
+            self._look(done, write=False)  # a checkpoint of a run that has diverged would be of no use
             self._save_checkpoint()
             self.last_saved = counters.seconds
 
     def finish(self) -> Scores:
         """Choose and write the model; returns its PSNR, empty where the truth is not known."""
-        if self.losses:
-            self._look(1.0)
-        if self.validation:
+        self._look(1.0, write=True)
+        if self.validation and self.scored_step != self.learner.counters.step:
             self._validate()
         self._save_checkpoint()
         with self._writing():
@@ -144,12 +146,14 @@ class Watcher:
                 draw_curves(self.metrics, self.options.out / "curves.png")
         return weights.read_card(self.model).psnr
 
-    def _look(self, done: float) -> None:
-        """Fetch the losses from the device; tell, and now and then write."""
+    def _look(self, done: float, write: bool) -> None:
+        """Fetch the losses from the device and tell; with ``write`` begin a new mean."""
         counters, now = self.learner.counters, time.perf_counter()
-        self.total += float(torch.stack(self.losses).sum())
+        self.total += sum(torch.stack(self.losses).tolist()) if self.losses else 0.0
         self.steps += len(self.losses)
         self.losses, self.looked = [], now
+        if not self.steps:
+            return
         mean, elapsed = self.total / self.steps, now - self.logged
         if not math.isfinite(mean):
             raise DenoiserError(
@@ -160,22 +164,19 @@ class Watcher:
         if self.watch:
             left = counters.seconds * (1 - done) / done if done > 0 else math.inf
             self.watch(Status(counters.step, done, counters.seconds, left, mean, rate, self.score))
-        if elapsed < LOG_EVERY and counters.step > 1 and done < 1:
+        if not write:
             return
         self._write(loss=mean, crops_per_second=round(rate, 1))
         line = f"step {counters.step}  {counters.seconds:.0f} s  loss {mean:.5f}  {rate:.0f} crops/s"
         self.progress.note(line, "debug" if self.watch else "info")
-        self._forget(now)
-
-    def _forget(self, now: float) -> None:
-        self.total, self.steps, self.losses, self.logged = 0.0, 0, [], now
+        self.total, self.steps, self.logged = 0.0, 0, now
 
     def _validate(self) -> None:
         """Score the averaged weights, keep them where they are the best so far, and draw."""
         assert self.validation is not None
         learner, counters = self.learner, self.learner.counters
         scores, samples = self.validation.measure(learner.averaged(), learner.device, learner.dtype)
-        self.score = score(scores)
+        self.score, self.scored_step = score(scores), counters.step
         self._write(psnr=scores)
         text = "; ".join(
             f"{protocol} " + "/".join(f"{v:.2f}" for v in row.values()) for protocol, row in scores.items()
@@ -189,7 +190,7 @@ class Watcher:
             draw_samples(samples, self.options.out / "samples.png")
             if self.draws:
                 draw_curves(self.metrics, self.options.out / "curves.png")
-        self._forget(time.perf_counter())
+        self.logged = self.looked = time.perf_counter()  # crops per second are those of training
 
     def _save_model(self, path: Path, psnr: Scores) -> None:
         module = self.learner.averaged()

@@ -1,0 +1,240 @@
+"""Whole runs: pairs, noisy pictures alone, validation, early stop, what is drawn, recipes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from denoiser import models, weights
+from denoiser.cli import recipes
+from denoiser.cli.main import main
+from denoiser.errors import OutputError, UsageError
+from denoiser.metrics import psnr
+from denoiser.training import Status, TrainOptions, plots, train, watcher
+from denoiser.training.objectives import SELF_SUPERVISED
+from denoiser.training.options import SELF_SUPERVISED as WAYS
+from tests.training.helpers import Notes, noisy, options, waves, write
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders ``clean`` and ``noisy`` with six pictures each."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for index in range(6):
+        write(folder / "clean" / f"{index}.png", waves(index))
+        write(folder / "noisy" / f"{index}.png", noisy(waves(index), seed=index))
+    return folder
+
+
+def _lines(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("way", ["pairs", "neighbours", "blind-spot"])
+def test_learning_from_noisy_pictures_brings_them_closer_to_the_truth(
+    pictures: Path, start: str, tmp_path: Path, way: str
+) -> None:
+    clean, partners = pictures / "clean", pictures / "noisy"
+    truth = {"val": clean, "val_noisy": partners, "lr": 5e-3}
+    kind = {"data": clean, "noisy": partners} if way == "pairs" else {"data": partners, "self_supervised": way}
+    after = train(options(**kind, out=tmp_path / "after", init=start, max_steps=150, **truth))
+    pairs = [[np.array(Image.open(folder / f"{i}.png")) for folder in (clean, partners)] for i in range(6)]
+    untouched = np.mean([psnr(one, other, 255) for one, other in pairs])
+    assert after.psnr["pairs"]["all"] > untouched + 0.7
+    card = weights.load(after.model)[1]
+    assert card.psnr == after.psnr
+    assert way in card.noise and "gaussian" not in card.noise
+
+
+def test_mask_teaches_a_bottleneck_and_warns_others(pictures: Path, start: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = models.build("convdae")
+    bottleneck = tmp_path / "convdae.safetensors"
+    weights.save(bottleneck, module, weights.Card("convdae", models.config_of(module)))
+    notes = Notes()
+    train(options(pictures / "noisy", tmp_path / "a", str(bottleneck), self_supervised="mask"), notes)
+    assert not [text for level, text in notes.told if level == "warning"]
+    losses = [line["loss"] for line in _lines(tmp_path / "a") if "loss" in line]
+    assert all(np.isfinite(losses))
+    train(options(pictures / "noisy", tmp_path / "b", start, self_supervised="mask"), notes)
+    assert any(level == "warning" and "neighbours" in text for level, text in notes.told)
+
+
+def test_without_truth_the_objective_judges(pictures: Path, start: str, tmp_path: Path) -> None:
+    result = train(options(pictures / "noisy", tmp_path, start, self_supervised="neighbours", val_split=3))
+    assert result.psnr == {} == weights.read_card(result.model).psnr
+    (scores,) = [line["psnr"] for line in _lines(tmp_path) if "psnr" in line]
+    # The noise of a single pixel against its neighbour's, both sigma 25, under the two terms' mean.
+    assert 16 < scores["prediction"]["neighbours"] < 24
+    assert Image.open(tmp_path / "samples.png").width < 3 * 72, "there is no clean picture to show"
+
+
+def test_validation_uses_the_noise_that_is_trained(pictures: Path, start: str, tmp_path: Path) -> None:
+    result = train(options(pictures / "clean", tmp_path, start, noise=("stripes", "salt-pepper@2"), val_split=2))
+    assert {protocol: set(row) for protocol, row in result.psnr.items()} == {
+        "literature": {"stripes", "salt-pepper"},
+        "file": {"stripes", "salt-pepper"},
+    }
+
+
+def test_held_out_pictures_are_not_trained_on(pictures: Path, start: str, tmp_path: Path) -> None:
+    plain = train(options(pictures / "clean", tmp_path / "plain", start))
+    split = train(options(pictures / "clean", tmp_path / "split", start, val_split=2))
+    one, other = (torch.cat([p.flatten() for p in weights.load(r.model)[0].parameters()]) for r in (plain, split))
+    assert not torch.equal(one, other)
+    with pytest.raises(UsageError, match="there are 6"):
+        train(options(pictures / "clean", tmp_path / "none", start, val_split=7))
+
+
+def test_patience_ends_a_run_that_does_not_improve(pictures: Path, start: str, tmp_path: Path) -> None:
+    chosen = options(
+        pictures / "clean", tmp_path, start, max_steps=10_000, lr=1e-12, val_split=6, val_every=1e-6, patience=2
+    )
+    result = train(chosen)
+    assert result.steps == 3, "one best state, then two that are no better"
+    assert [line["step"] for line in _lines(tmp_path) if "psnr" in line] == [1, 2, 3]
+    assert weights.read_card(result.model).steps == 1
+
+
+def test_what_is_seen(pictures: Path, start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watcher, "LOOK_EVERY", 0.0)
+    seen: list[Status] = []
+    train(options(pictures / "clean", tmp_path, start, max_steps=2, val_split=6, val_every=1e-6), watch=seen.append)
+    steps = [status.step for status in seen]
+    assert steps == sorted(steps) and set(steps) == {1, 2}
+    assert seen[-1].done == 1.0 and seen[-1].left == 0.0
+    assert seen[-1].loss > 0 and seen[-1].crops_per_second > 0
+    assert seen[0].score is None and seen[-1].score is not None
+    curves, samples = (np.array(Image.open(tmp_path / name).convert("RGB")) for name in ("curves.png", "samples.png"))
+    assert curves.std() > 10
+    assert samples.shape[0] > 6 * 64, "a row for each protocol and noise level"
+    assert samples.shape[1] > 3 * 64, "noisy, restored and clean"
+
+
+def test_without_matplotlib_a_run_says_so_and_goes_on(
+    pictures: Path, start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    assert not plots.can_draw()
+    notes = Notes()
+    train(options(pictures / "clean", tmp_path, start, val_split=3), notes)
+    assert any("image-denoiser[train]" in text for _, text in notes.told)
+    assert not (tmp_path / "curves.png").exists()
+    assert (tmp_path / "samples.png").is_file()
+
+
+def test_resume_drops_the_lines_that_a_kill_left(pictures: Path, start: str, tmp_path: Path) -> None:
+    train(options(pictures / "clean", tmp_path, start, max_steps=2))
+    with (tmp_path / "metrics.jsonl").open("a") as stream:
+        stream.write('{"step": 9, "loss": 1.0}\n{"step": 10, "lo')
+    train(options(pictures / "clean", tmp_path, start, max_steps=4, resume=True))
+    steps = [line["step"] for line in _lines(tmp_path)]
+    assert steps == sorted(steps) and max(steps) == 4
+    with pytest.raises(UsageError, match="no checkpoint to go on from"):
+        train(options(pictures / "clean", tmp_path / "new", start, resume=True))
+
+
+def test_an_output_that_cannot_be_written_is_told(pictures: Path, start: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="file"):
+        train(options(pictures / "clean", tmp_path / "file" / "out", start))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"self_supervised": "magic"}, "blind-spot"),
+        ({"self_supervised": "mask", "noisy": Path("n")}, "choose one"),
+        ({"self_supervised": "mask", "noise": ("gaussian:25",)}, "--noise is about noise that is made"),
+        ({"noisy": Path("n"), "gray": 0.0}, "--gray is about"),
+        ({"val": Path("v"), "val_split": 5}, "give one"),
+        ({"val_split": 1}, "at least 2"),
+        ({"val_noisy": Path("v")}, "--val-noisy"),
+        ({"noisy": Path("n"), "val": Path("v")}, "--val-noisy"),
+        ({"patience": 3}, "--val"),
+    ],
+)
+def test_options_that_contradict_each_other_are_told(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        TrainOptions(data=Path("d"), out=Path("o"), max_steps=1, **wrong)
+
+
+def test_crops_and_losses_must_suit_the_network(pictures: Path, start: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--crop 34 must be a multiple of 4"):
+        train(options(pictures / "clean", tmp_path, start, crops=(34,)))
+    with pytest.raises(UsageError, match="--crop 36 must be a multiple of 8"):
+        train(options(pictures / "noisy", tmp_path, start, crops=(36,), self_supervised="neighbours"))
+    with pytest.raises(UsageError, match="its own loss"):
+        train(TrainOptions(pictures / "noisy", tmp_path, arch="vdae", max_steps=1, self_supervised="blind-spot"))
+
+
+def test_the_ways_that_options_know_are_those_that_there_are() -> None:
+    assert set(WAYS) == set(SELF_SUPERVISED)
+
+
+Told = Callable[[list[str]], TrainOptions]
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Told:
+    """What the command asks of the trainer."""
+
+    def ask(arguments: list[str]) -> TrainOptions:
+        asked: list[TrainOptions] = []
+
+        def remember(chosen: TrainOptions, *rest: Any) -> Any:
+            asked.append(chosen)
+            raise UsageError("enough")
+
+        monkeypatch.setattr("denoiser.training.train", remember)
+        assert main(["train", *arguments]) == 2
+        (chosen,) = asked
+        return chosen
+
+    return ask
+
+
+def test_a_recipe_stands_below_the_file_the_environment_and_the_command_line(
+    told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = tmp_path / "own.toml"
+    own.write_text('[train]\nnoise = ["stripes"]\ncrop = [32, 64]\nlr = 0.1\nbatch = 2\nseed = 5\nmax-time = "2m"\n')
+    (tmp_path / "denoiser.toml").write_text("[train]\nbatch = 3\nseed = 6\n")
+    monkeypatch.setenv("DENOISER_SEED", "7")
+    chosen = told(["d", "--recipe", str(own), "--lr", "0.2"])
+    assert (chosen.noise, chosen.crops, chosen.max_time) == (("stripes",), (32, 64), 120.0)
+    assert (chosen.lr, chosen.batch, chosen.seed) == (0.2, 3, 7)
+    (tmp_path / "denoiser.toml").write_text(f"[train]\nrecipe = {json.dumps(str(own))}\n")
+    assert told(["d"]).lr == 0.1
+
+
+@pytest.mark.parametrize("name", sorted(recipes.bundled()))
+def test_bundled_recipes_are_complete(told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    chosen = told(["d", "--recipe", name])
+    assert chosen.max_time or chosen.max_steps
+    models.build(chosen.arch)
+
+
+def test_the_recipe_of_the_flagship_says_what_its_card_says(told: Told, tmp_path: Path) -> None:
+    chosen, card = told(["d", "--recipe", "unet"]), weights.read_card(weights.bundled()["unet"])
+    assert chosen.arch == card.architecture
+    assert " | ".join(chosen.noise) in card.noise
+    assert chosen.seed == card.seed
+
+
+def test_recipes_that_are_not_there_are_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["train", "d", "--recipe", "nonsense"]) == 2
+    assert "unet" in capsys.readouterr().err
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text("[train]\nlearning-rate = 1\n")
+    assert main(["train", "d", "--recipe", str(wrong)]) == 2
+    assert "wrong.toml" in capsys.readouterr().err
