@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from denoiser.inference import devices
 from denoiser.progress import Progress, Silent
 from denoiser.training.checkpoint import Counters
 from denoiser.training.clock import Clock
@@ -140,9 +142,13 @@ def _layers_seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def _device(options: TrainOptions) -> tuple[torch.device, torch.dtype]:
-    device = torch.device("cpu" if options.device == "auto" else options.device)
-    native = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
-    half = options.precision == "bf16" or (options.precision == "auto" and native)
+    """Where, and in which precision; under torchrun each process takes a GPU of its own."""
+    device = devices.resolve(options.device)
+    if device.type == "cuda" and options.device in ("auto", "cuda"):
+        device = devices.resolve(f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    half = options.precision == "bf16" or (options.precision == "auto" and devices.has_bf16(device))
     return device, torch.bfloat16 if half else torch.float32
 
 

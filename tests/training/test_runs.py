@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from denoiser import models, weights
 from denoiser.cli import recipes
 from denoiser.cli.main import main
-from denoiser.errors import OutputError, UsageError
+from denoiser.errors import OutputError, UnavailableError, UsageError
 from denoiser.metrics import psnr
 from denoiser.training import Status, TrainOptions, plots, train, watcher
+from denoiser.training.checkpoint import STATE_KEY
 from denoiser.training.objectives import SELF_SUPERVISED
 from denoiser.training.options import SELF_SUPERVISED as WAYS
 from tests.training.helpers import Notes, noisy, options, waves, write
@@ -238,3 +240,17 @@ def test_recipes_that_are_not_there_are_told(capsys: pytest.CaptureFixture[str],
     wrong.write_text("[train]\nlearning-rate = 1\n")
     assert main(["train", "d", "--recipe", str(wrong)]) == 2
     assert "wrong.toml" in capsys.readouterr().err
+
+
+def test_a_missing_device_is_an_error(pictures: Path, start: str, tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match="cuda:77"):
+        train(options(pictures / "clean", tmp_path, start, device="cuda:77"))
+
+
+def test_checkpoints_of_the_first_format_can_be_resumed(pictures: Path, start: str, tmp_path: Path) -> None:
+    train(options(pictures / "clean", tmp_path, start, max_steps=2))
+    path = tmp_path / "checkpoint.safetensors"
+    # Before there was early stopping nobody counted validations without progress.
+    counters = {"step": 2, "seconds": 1.0, "megapixels": 0.1, "best": 20.0}
+    save_file(load_file(path), path, metadata={STATE_KEY: json.dumps(counters)})
+    assert train(options(pictures / "clean", tmp_path, start, max_steps=3, resume=True)).steps == 3
