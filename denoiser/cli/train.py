@@ -85,6 +85,7 @@ def train(
         o.option("--crop", metavar="N", help="Side of the crops; several follow each other as training goes on."),
     ] = [],  # noqa: B006
     lr: Annotated[float, o.option("--lr", metavar="X", help="Peak learning rate.")] = 1e-3,
+    optimizer: Annotated[str, o.option("--optimizer", metavar="NAME", help="muon or adamw.")] = "muon",
     gray: Annotated[
         float | None, o.option("--gray", metavar="0..1", help="Share of crops made gray; 0.15 where noise is made.")
     ] = None,
@@ -107,6 +108,7 @@ def train(
     ] = "2m",
     resume: Annotated[bool, o.option("--resume", help="Go on from the checkpoint in --out.")] = False,
     name: Annotated[str, o.option("--name", metavar="TEXT", help="Name on the model card.")] = "",
+    purpose: Annotated[str, o.option("--purpose", metavar="TEXT", help="What the model is for, for the card.")] = "",
     data_note: Annotated[
         str,
         o.option("--data-note", metavar="TEXT", help="What the pictures are and under which licences, for the card."),
@@ -184,8 +186,8 @@ def _drawn_by(talk: console.Talk) -> Watch | None:
 
 
 OPTIONS = {
-    *("data", "out", "noisy", "self_supervised", "arch", "init", "max_time", "max_steps", "batch", "lr"),
+    *("data", "out", "noisy", "self_supervised", "arch", "init", "max_time", "max_steps", "batch", "lr", "optimizer"),
     *("val", "val_noisy", "val_split", "val_every", "patience", "checkpoint_every", "gray", "clip", "white", "black"),
-    *("seed", "device", "precision", "resume", "name", "data_note"),
+    *("seed", "device", "precision", "resume", "name", "purpose", "data_note"),
 }
 """Parameters that go to TrainOptions as they are."""

@@ -23,7 +23,7 @@ def make_card(module: Network, options: TrainOptions, counters: Counters, psnr: 
         architecture=models.name_of(module),
         config=models.config_of(module),
         name=options.name or models.name_of(module),
-        purpose="blind to the noise level; colour and gray photographs, scans and stacks",
+        purpose=options.purpose or "denoise pictures like those it was trained on",
         noise=_noise(options),
         parameters=sum(parameter.numel() for parameter in module.parameters()),
         macs_per_pixel=models.macs_per_pixel(module),
@@ -35,8 +35,14 @@ def make_card(module: Network, options: TrainOptions, counters: Counters, psnr: 
         command=options.command,
         versions={"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
         psnr=psnr,
-        notes=f"{counters.megapixels:.0f} megapixels of crops in {counters.seconds / 60:.0f} minutes of training",
+        notes=_notes(options, counters),
     )
+
+
+def _notes(options: TrainOptions, counters: Counters) -> str:
+    """How long it learned, and from where."""
+    learned = f"{counters.megapixels:.0f} megapixels of crops in {counters.seconds / 60:.0f} minutes of training"
+    return f"{learned}, from the weights of {options.init}" if options.init else learned
 
 
 def _noise(options: TrainOptions) -> str:

@@ -13,6 +13,7 @@ from denoiser import models, weights
 from denoiser.errors import UsageError
 from denoiser.models import Network
 from denoiser.training.checkpoint import Counters, averaged_state, load_checkpoint, save_checkpoint
+from denoiser.training.muon import BETAS, WEIGHT_DECAY, Muon
 from denoiser.training.options import TrainOptions
 
 AVERAGE_EVERY = 4
@@ -46,7 +47,11 @@ class Learner:
         module = _network(options).to(device)
         module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
         parameters = list(module.parameters())
-        optimizer = torch.optim.AdamW(parameters, lr=options.lr, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
+        optimizer: torch.optim.Optimizer
+        if options.optimizer == "muon":
+            optimizer = Muon(parameters, options.lr, dtype)
+        else:
+            optimizer = torch.optim.AdamW(parameters, options.lr, BETAS, weight_decay=WEIGHT_DECAY, fused=True)
         state = list(averaged_state(module).values())
         return cls(module, optimizer, device, dtype, parameters, state, [value.detach().clone() for value in state])
 

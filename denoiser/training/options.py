@@ -11,6 +11,7 @@ DEFAULT_NOISE = ("gaussian:0-75@3", "poisson-gaussian:gain=0.0001-0.03,read=0-10
 DEFAULT_GRAY = 0.15
 DEFAULT_CLIP = 0.5
 SELF_SUPERVISED = ("mask", "blind-spot", "neighbours")
+OPTIMIZERS = ("muon", "adamw")
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,11 @@ class TrainOptions:
     crops : tuple of int
         Sides of the square crops, in pixels; each but the first takes over for a later part of the run.
     lr : float
-        Peak learning rate of AdamW.
+        Peak learning rate.
+    optimizer : {'muon', 'adamw'}
+        See :mod:`denoiser.training.muon`.
+    name, purpose, data_note, command : str
+        For the model card.
     """
 
     data: Path
@@ -82,11 +87,13 @@ class TrainOptions:
     batch: int = 8
     crops: tuple[int, ...] = (64, 96, 128)
     lr: float = 1e-3
+    optimizer: str = "muon"
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"
     resume: bool = False
     name: str = ""
+    purpose: str = ""
     command: str = ""
     data_note: str = ""
 
@@ -102,6 +109,8 @@ class TrainOptions:
             raise UsageError("--gray and --clip are shares between 0 and 1")
         if not 0 < self.lr < float("inf"):
             raise UsageError(f"--lr must be above 0, not {self.lr}")
+        if self.optimizer not in OPTIMIZERS:
+            raise UsageError(f"--optimizer {self.optimizer!r}: there are {', '.join(OPTIMIZERS)}")
         if self.precision not in ("auto", "fp32", "bf16"):
             raise UsageError(f"--precision {self.precision!r}: training knows auto, fp32 and bf16")
         if self.patience is not None and not (self.val or self.val_split):
