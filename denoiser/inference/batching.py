@@ -40,6 +40,8 @@ class Piece:
         of the page, and context must be at least ``Denoiser.context_rows`` wherever the page goes on.
     sigma : float
         Noise level in network units, for networks that ask for it.
+    uncertainty : bool
+        Whether the deviation of the estimate is wanted instead of the estimate, of networks that state it.
     tag : object
         Travels with the piece; not looked at.
 
@@ -56,6 +58,7 @@ class Piece:
     below: int = 0
     tag: object = None
     sigma: float = 0.0
+    uncertainty: bool = False
 
     def __post_init__(self) -> None:
         shape, dtype = self.values.shape, self.values.dtype
@@ -94,6 +97,7 @@ class Key(NamedTuple):
     channels: int
     dtype: str
     precision: str
+    uncertainty: bool
 
 
 class Item(NamedTuple):

@@ -93,7 +93,7 @@ class CudaEngine(Networks):
             self._compute.wait_stream(self._upload)
             for tensor in on_device:
                 tensor.record_stream(self._compute)
-            values, finite = network.denoise(*on_device)
+            values, finite = network.compute(*on_device, key.uncertainty)
         host_values = slot.values.array(stored.shape, "float32")
         host_finite = slot.finite.array((places,), "bool")
         event = self._to_host((values, host_values), (finite, host_finite))

@@ -100,7 +100,7 @@ def _run(network: Network, items: Sequence[Item], key: Key, places: int) -> list
     """Compute a batch from beginning to end in the calling thread."""
     stored = np.empty((places, key.height, key.width, key.channels), key.dtype)
     levels = torch.from_numpy(np.stack(gather(items, stored)))
-    values, finite = network.denoise(as_tensor(stored).to(network.device), levels.to(network.device))
+    values, finite = network.compute(as_tensor(stored).to(network.device), levels.to(network.device), key.uncertainty)
     return scatter(items, values.cpu().numpy(), finite.cpu().numpy())
 
 

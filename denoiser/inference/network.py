@@ -61,8 +61,7 @@ class Network:
             (N, 3, H, W) fp32.
         """
         # A gray picture arrives as one plane seen three times; convolutions want it to lie in memory.
-        x = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
-        arguments = [x, white.to(self.dtype)[:, None, None, None]]
+        arguments = [self._planes(x), white.to(self.dtype)[:, None, None, None]]
         if self.takes_sigma:
             arguments.append(sigma.to(self.dtype)[:, None, None, None])
         with _faithful_arithmetic(self.device):
@@ -70,8 +69,18 @@ class Network:
         return residual.float()
 
     @torch.inference_mode()
-    def denoise(self, stored: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
-        """Denoise a batch of windows.
+    def uncertainty(self, x: Tensor, white: Tensor) -> Tensor:
+        """Standard deviation of the error of each value of the estimate, as :meth:`residual`."""
+        with _faithful_arithmetic(self.device):
+            deviation: Tensor = self.module.uncertainty(self._planes(x), white.to(self.dtype)[:, None, None, None])
+        return deviation.float()
+
+    def _planes(self, x: Tensor) -> Tensor:
+        return x.to(self.dtype).contiguous(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def compute(self, stored: Tensor, levels: Tensor, uncertainty: bool = False) -> tuple[Tensor, Tensor]:
+        """Denoise a batch of windows, or say how uncertain that is.
 
         Parameters
         ----------
@@ -79,11 +88,13 @@ class Network:
             (N, H, W, C) on the device with C = 1 or 3; uint8, float32 (overwritten), or uint16 seen as int16.
         levels : Tensor
             (3, N) fp32 on the device: scale, white and sigma of each window.
+        uncertainty : bool
+            Whether the deviation of the estimate is wanted instead of the estimate.
 
         Returns
         -------
         values : Tensor
-            (N, H, W, C) fp32 contiguous: ``stored * scale - residual``, not clipped.
+            (N, H, W, C) fp32 contiguous: ``stored * scale - residual``, not clipped; or the deviation.
         finite : Tensor
             (N,) bool, whether all values of a window are finite.
         """
@@ -92,10 +103,11 @@ class Network:
             # torch has few kernels for uint16, and none at all on some devices.
             stored = stored.to(torch.int32).bitwise_and_(0xFFFF)
         x = stored.to(torch.float32).mul_(scale[:, None, None, None]).permute(0, 3, 1, 2)  # (N, C, H, W), channels last
-        residual = self.residual(x.expand(-1, 3, -1, -1), white, sigma)  # (N, 3, H, W)
+        colour = x.expand(-1, 3, -1, -1)
+        found = self.uncertainty(colour, white) if uncertainty else self.residual(colour, white, sigma)  # (N, 3, H, W)
         if x.shape[1] == 1:
-            residual = residual.mean(dim=1, keepdim=True)
-        values = (x - residual).permute(0, 2, 3, 1).contiguous()  # (N, H, W, C)
+            found = found.mean(dim=1, keepdim=True)
+        values = (found if uncertainty else x - found).permute(0, 2, 3, 1).contiguous()  # (N, H, W, C)
         return values, torch.isfinite(values).flatten(1).all(dim=1)
 
 

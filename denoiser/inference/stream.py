@@ -82,7 +82,8 @@ class Stream:
         job.missing = len(windows)
         precision = self._precision_of(piece)
         for window in windows:
-            key = Key(window.height, window.width, piece.values.shape[2], piece.values.dtype.name, precision)
+            shape, dtype = (window.height, window.width, piece.values.shape[2]), piece.values.dtype.name
+            key = Key(*shape, dtype, precision, piece.uncertainty)
             waiting = self._waiting.setdefault(key, [])
             waiting.append(Item(job, window))
             if len(waiting) >= self._sizing.full_batch(key.height, key.width):

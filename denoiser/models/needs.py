@@ -26,6 +26,9 @@ class Needs:
     needs_range : bool
         True where the network knows only values between black at 0 and white at 1, as those with biases do: it is
         not homogeneous, so a picture of unknown range must be refused. False promises f(a x, a w) = a f(x, w).
+    states_uncertainty : bool
+        True where ``uncertainty(x, white)`` gives the standard deviation of the error of each value of the estimate,
+        (N, 3, H, W), with the same reach and strides as ``forward``.
     precisions : tuple of str
         The precisions in which the network may run: ``fp32``, ``bf16``, ``fp16``. ``fp32`` is always among them.
     """
@@ -35,6 +38,7 @@ class Needs:
     receptive_field: int
     takes_sigma: bool = False
     needs_range: bool = False
+    states_uncertainty: bool = False
     precisions: tuple[str, ...] = PRECISIONS
 
     def __post_init__(self) -> None:

@@ -89,6 +89,7 @@ class VDAE(Network):
             multiple_of=4,
             receptive_field=radius(_read, stride=4),
             needs_range=True,
+            states_uncertainty=True,
             precisions=PICTURE_PRECISIONS,
         )
 
