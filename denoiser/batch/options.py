@@ -9,17 +9,23 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from denoiser.errors import UsageError
+
+if TYPE_CHECKING:
+    from denoiser.controls import Controls
 
 EXISTS = ("skip", "overwrite", "rename", "error")
 FORMATS = ("keep", "png", "tiff", "jpeg", "webp", "npy")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 PIXEL_FIELDS = ("strength", "precision", "halo", "format", "quality", "white", "black")
-"""Options that change pixels or container. Tile, batch, device, threads and memory are left out: by the
-promise that there are no seams they do not show in a file."""
+"""Options that change pixels or container, besides :data:`CONTROLS`. Tile, batch, device, threads and memory are
+left out: by the promise that there are no seams they do not show in a file."""
+
+CONTROLS = {"luma": 1.0, "chroma": 1.0, "detail": 0.0}
+"""Options of :class:`denoiser.controls.Controls` besides the strength, with their neutral values."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +170,11 @@ class RunOptions(BatchOptions):
         Name of a bundled model, or path of a ``.safetensors`` file made by ``denoiser train``.
     strength : float
         0 (the input, bit for bit) to 1 (the full result).
+    luma, chroma : float
+        0 to 1: strengths for what changes the luminance, and for what changes the colours alone. At 0 and 0 the
+        input comes back, bit for bit. Chroma has no effect on pictures of another number of colours than three.
+    detail : float
+        0 to 1: share of the fine part of the luminance's change that is given back.
     device : str
         ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
     precision : str
@@ -188,6 +199,9 @@ class RunOptions(BatchOptions):
     halo: str | int = "auto"
     batch: str | int = "auto"
     save_residual: Path | None = None
+    luma: float = 1.0
+    chroma: float = 1.0
+    detail: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -197,13 +211,21 @@ class RunOptions(BatchOptions):
         word_or_count("--tile", self.tile, ("auto", "none"), 1)
         word_or_count("--halo", self.halo, ("auto", "exact"), 0)
         word_or_count("--batch", self.batch, ("auto",), 1)
-        within("--strength", self.strength, 0, 1)
-        if self.save_residual and self.strength == 0:
+        for name in ("strength", *CONTROLS):
+            within(f"--{name}", getattr(self, name), 0, 1)
+        if self.save_residual and self.copies:
             raise UsageError("--save-residual: at --strength 0 input minus output is zero everywhere")
 
     @property
     def copies(self) -> bool:
-        return self.strength == 0
+        return self.controls.overall == 0
+
+    @property
+    def controls(self) -> Controls:
+        """How much of what the network changes is taken."""
+        from denoiser.controls import Controls
+
+        return Controls(self.strength, self.luma, self.chroma, self.detail)
 
     @property
     def residuals(self) -> Path | None:
@@ -211,7 +233,10 @@ class RunOptions(BatchOptions):
 
     def key(self, weights: str) -> str:
         """Hash of everything but the input that decides an output's bytes; ``weights`` is the hash of the weights."""
-        return digest({"weights": weights, **{name: getattr(self, name) for name in PIXEL_FIELDS}})
+        parts = {name: getattr(self, name) for name in PIXEL_FIELDS}
+        # Neutral controls are left out: outputs from before there were controls are still what would be made.
+        parts |= {name: value for name, neutral in CONTROLS.items() if (value := getattr(self, name)) != neutral}
+        return digest({"weights": weights, **parts})
 
 
 @dataclass(frozen=True)

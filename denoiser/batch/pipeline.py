@@ -110,6 +110,7 @@ class Pipeline:
             passes=denoiser is None,
             needs_range=denoiser is not None and denoiser.needs_range,
             workspace=shared.workspace,
+            reach=shared.writer.controls.reach,
         )
         self._unread = iter(self.jobs)
         self._begun: list[Job] = []
@@ -125,7 +126,8 @@ class Pipeline:
         limit = self.shared.budget // BAND_SHARE
         if self.denoiser is None:
             return Grid(0, 1, limit)
-        return Grid(self.denoiser.context_rows, self.denoiser.row_multiple, limit)
+        context = self.denoiser.context_rows + self.shared.writer.controls.reach
+        return Grid(context, self.denoiser.row_multiple, limit)
 
     def execute(self) -> None:
         """Do the work. Returns when every file is finished, failed or left, and every thread has ended."""
@@ -391,8 +393,9 @@ def _pieces_of(job: Job, band: Band) -> list[Piece]:
 
     assert band.planes is not None and band.note is not None
     planes, note = band.planes, band.note
+    above, below = band.above - band.fringe[0], band.below - band.fringe[1]
     return [
-        Piece(planes[..., group], note.scale, note.white, band.above, band.below, tag=(job, band))
+        Piece(planes[..., group], note.scale, note.white, above, below, tag=(job, band))
         for group in groups(band.colours)
     ]
 

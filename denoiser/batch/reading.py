@@ -43,6 +43,10 @@ class Band:
         Room that is free again when these rows are ready to be written.
     kept : Lease or None
         Room for the assembled output, with the last band; the writer frees it with its file.
+    fringe : (int, int)
+        Context rows above and below that the network gives back with the others, for what is done to its result.
+    surround : array or None
+        The planes with these rows, where there are any.
     results : list of array
         What the network made of the planes, one array per group of channels.
     """
@@ -58,6 +62,8 @@ class Band:
     note: Note | None = None
     leases: list[Lease] = field(default_factory=list)
     kept: Lease | None = None
+    fringe: tuple[int, int] = (0, 0)
+    surround: Pixels | None = None
     results: list[NDArray[np.float32]] = field(default_factory=list)
 
     @property
@@ -129,6 +135,8 @@ class Reader:
         Whether the network works only on pictures whose black and white are known.
     workspace : int
         Bytes per value of colour that the writer needs besides.
+    reach : int
+        Rows above and below a band that decide about what is done to the network's result.
     """
 
     grid: Grid
@@ -137,6 +145,7 @@ class Reader:
     passes: bool = False
     needs_range: bool = False
     workspace: int = 0
+    reach: int = 0
 
     def refusal(self, header: Header, limit: int) -> str | None:
         """Why these pages cannot be worked on within so many bytes, or None if they can."""
@@ -230,7 +239,11 @@ class Reader:
         if len(pixels) != len(read):
             planes = planes[top - first : bottom - first]
             note = split(pixels, page, values)[1]
-        return Band(window.index, start, stop, pixels, colours(page), planes, start - top, bottom - stop, note)
+        band = Band(window.index, start, stop, pixels, colours(page), planes, start - top, bottom - stop, note)
+        if self.reach:
+            band.fringe = min(self.reach, band.above), min(self.reach, band.below)
+            band.surround = planes[band.above - band.fringe[0] : len(planes) - band.below + band.fringe[1]]
+        return band
 
 
 class _Window:

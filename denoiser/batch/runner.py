@@ -97,18 +97,18 @@ class _Run(Session):
 
     @property
     def verb(self) -> str:
-        return "copying" if self.options.strength == 0 else "denoising"
+        return "copying" if self.options.copies else "denoising"
 
     def _prepare(self, plan: Plan) -> None:
-        if self.options.strength > 0:
+        if not self.options.copies:
             self._network()
 
     def _estimate(self, plan: Plan) -> float | None:
-        return plan.megapixels / _speed(self._network()) if self.options.strength > 0 else None
+        return None if self.options.copies else plan.megapixels / _speed(self._network())
 
     def _writer(self, owner: str) -> Writer:
         o = self.options
-        return Writer(self.destination.root, owner, self._own_manifest(), o, self.key, o.strength)
+        return Writer(self.destination.root, owner, self._own_manifest(), o, self.key, o.controls)
 
     def _engine(self) -> Mapping[str, str | int]:
         return self.denoiser.describe() if self.denoiser is not None else {}
@@ -138,7 +138,7 @@ class _Run(Session):
         return self._build("fp32")
 
     def _memory(self) -> int:
-        if self.options.max_memory is not None or self.options.strength == 0 or self.given:
+        if self.options.max_memory is not None or self.options.copies or self.given:
             return super()._memory()
         from denoiser.inference import devices
 
@@ -146,7 +146,7 @@ class _Run(Session):
 
     def _passes(self, shared: Shared, work: Sequence[Item]) -> None:
         """The pass over all files, and a second one in full precision over those that failed their check."""
-        network = self.denoiser if self.options.strength > 0 else None
+        network = None if self.options.copies else self.denoiser
         half = network is not None and not self.given and network.describe().get("precision") != "fp32"
         first = Pipeline(shared, work, network, second_try=half)
         first.execute()

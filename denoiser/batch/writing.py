@@ -23,6 +23,7 @@ from denoiser.batch.manifest import Entry, Manifest, Stamp, content_hash
 from denoiser.batch.names import shown
 from denoiser.batch.options import BatchOptions
 from denoiser.batch.reading import Band, pages_of
+from denoiser.controls import Controls
 from denoiser.errors import InputError, OutputError
 from denoiser.images import Header, Target, save
 from denoiser.images.image import Pixels
@@ -53,19 +54,25 @@ class Writer:
     options : BatchOptions
     key : str
         Hash of the options that decide an output's bytes.
-    strength : float
-        How much of what the network changed is taken, 0 to 1.
+    controls : Controls, optional
+        How much of what the network changed is taken; all by default.
     """
 
     def __init__(
-        self, root: Path, owner: str, manifest: Manifest, options: BatchOptions, key: str, strength: float = 1.0
+        self,
+        root: Path,
+        owner: str,
+        manifest: Manifest,
+        options: BatchOptions,
+        key: str,
+        controls: Controls | None = None,
     ) -> None:
         self.root = root
         self.owner = owner
         self.manifest = manifest
         self.options = options
         self.key = key
-        self.strength = strength
+        self.controls = controls if controls is not None else Controls()
         self._folders: set[Path] = set()
         self._lock = threading.Lock()
 
@@ -147,12 +154,14 @@ class Writer:
             return band.pixels
         results = band.results
         values = results[0] if len(results) == 1 else np.concatenate(results, axis=-1)
-        pixels = join(values, band.note, self.strength)
+        seen = band.note.planes if band.surround is None else band.surround
+        values = self.controls.apply(values, seen, band.note.scale, *band.fringe)
+        pixels = join(values, band.note, self.controls.overall)
         before, after = band.pixels[..., : values.shape[-1]], pixels[..., : values.shape[-1]]
         checks.add(before, after, values, band.note.missing)
         if residual:
             residual.put(_difference(before, after))
-        band.results = []
+        band.results, band.surround = [], None
         band.release()
         return pixels
 

@@ -168,6 +168,13 @@ Model = Annotated[
     ),
 ]
 Strength = Annotated[float, option("--strength", metavar="0..1", help="1 is the full result, 0 the input bit for bit.")]
+Luma = Annotated[
+    float, option("--luma", metavar="0..1", help="Strength for luminance: 0 leaves grain, and removes coloured noise.")
+]
+Chroma = Annotated[float, option("--chroma", metavar="0..1", help="Strength for colours: 0 leaves coloured noise.")]
+Detail = Annotated[
+    float, option("--detail", metavar="0..1", help="Give so much of the fine luminance back: grain, and fine texture.")
+]
 Device = Annotated[str, option("--device", metavar="NAME", help="auto (the best present), cpu, cuda, cuda:1 or mps.")]
 Precision = Annotated[
     str,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from denoiser.controls import Controls
 from denoiser.errors import UsageError
 from denoiser.images import pixels
 from denoiser.images.image import Page
@@ -181,6 +182,9 @@ class Denoiser:
         sigma: float | None = None,
         strength: float = 1.0,
         alpha: bool = False,
+        luma: float = 1.0,
+        chroma: float = 1.0,
+        detail: float = 0.0,
     ) -> NDArray[Any]:
         """Denoise one picture or a stack of pictures.
 
@@ -198,6 +202,11 @@ class Denoiser:
             0 (nothing changes) to 1.
         alpha : bool
             True where the last channel is alpha, which is never denoised.
+        luma, chroma : float
+            0 to 1: strengths for what changes the luminance, and for what changes the colours alone. Chroma has no
+            effect where there are not three channels.
+        detail : float
+            0 to 1: share of the fine part of the luminance's change that is given back.
 
         Returns
         -------
@@ -211,8 +220,7 @@ class Denoiser:
         """
         array = np.asarray(array)
         pages = _as_pages(array)
-        if not 0 <= strength <= 1:
-            raise UsageError(f"strength must lie between 0 and 1, not {strength}")
+        controls = Controls(strength, luma, chroma, detail)
         height, width, channels = pages.shape[1:]
         if alpha and channels < 2:
             raise UsageError("alpha=True needs a channel besides alpha")
@@ -233,7 +241,8 @@ class Denoiser:
             assert isinstance(origin, _Origin)  # from _pieces
             parts.append(values)
             if sum(part.shape[2] for part in parts) == origin.note.planes.shape[2]:
-                result[origin.page] = pixels.join(np.concatenate(parts, axis=2), origin.note, strength)
+                whole = controls.apply(np.concatenate(parts, axis=2), origin.note.planes, origin.note.scale)
+                result[origin.page] = pixels.join(whole, origin.note, controls.overall)
                 parts.clear()
         return result.reshape(array.shape)
 

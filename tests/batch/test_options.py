@@ -33,6 +33,10 @@ from denoiser.errors import UsageError
         ("white", {"white": 1.0, "black": 2.0}),
         ("white", {"white": float("inf")}),
         ("save-residual", {"save_residual": Path("r"), "strength": 0.0}),
+        ("save-residual", {"save_residual": Path("r"), "luma": 0.0, "chroma": 0.0}),
+        ("luma", {"luma": -0.5}),
+        ("chroma", {"chroma": float("nan")}),
+        ("detail", {"detail": 2.0}),
     ],
 )
 def test_a_bad_value_is_refused_by_its_name_on_the_command_line(option: str, values: dict[str, Any]) -> None:
@@ -46,6 +50,9 @@ def test_lists_become_tuples() -> None:
 
 CHANGED = {
     "strength": 0.5,
+    "luma": 0.5,
+    "chroma": 0.5,
+    "detail": 0.5,
     "precision": "fp32",
     "halo": 8,
     "format": "tiff",

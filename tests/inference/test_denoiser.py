@@ -292,6 +292,22 @@ def test_strength() -> None:
     assert np.abs(half - (array + full) / 2)[inside].max() <= 1
 
 
+def test_luma_chroma_and_detail() -> None:
+    array = noise(40, 44, 3)
+    plain = WHOLE.denoise(array)
+    assert np.array_equal(WHOLE.denoise(array, luma=1.0, chroma=1.0, detail=0.0), plain)
+    assert np.array_equal(WHOLE.denoise(array, luma=0.0, chroma=0.0), array)
+    inside = ((plain > 0) & (plain < 255)).all(axis=2)
+    for name, kept in (("luma", (0.299, 0.587, 0.114)), ("chroma", (1.0, -1.0, 0.0))):
+        found = WHOLE.denoise(array, **{name: 0.0})
+        there = inside & ((found > 0) & (found < 255)).all(axis=2)
+        assert there.sum() > 100
+        assert np.abs((found.astype(float) - array) @ kept)[there].max() <= 1, "a half is rounded, twice"
+    tiled = tiny(tile=32, halo="exact").denoise(array, luma=0.6, detail=0.7)
+    assert np.abs(tiled.astype(int) - WHOLE.denoise(array, luma=0.6, detail=0.7)).max() <= 1
+    assert np.array_equal(WHOLE.denoise(array[..., 0], chroma=0.2), WHOLE.denoise(array[..., 0]))
+
+
 def test_empty_arrays_come_back() -> None:
     assert WHOLE.denoise(np.empty((0, 5, 3), np.uint8)).shape == (0, 5, 3)
 
@@ -307,6 +323,7 @@ def test_empty_arrays_come_back() -> None:
         (np.zeros((5, 5), np.uint8), {"sigma": 25}),
         (np.zeros((5, 5), np.uint8), {"strength": 1.5}),
         (np.zeros((5, 5), np.uint8), {"alpha": True}),
+        (np.zeros((5, 5), np.uint8), {"detail": -1.0}),
         (np.zeros((5, 5), np.uint8), {"white": 5, "black": 5}),
     ],
 )
