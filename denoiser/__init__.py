@@ -30,6 +30,7 @@ from denoiser.errors import (
 if TYPE_CHECKING:
     from denoiser.batch import CorruptOptions, Report, RunOptions, corrupt, corrupt_files, run
     from denoiser.inference import Denoiser
+    from denoiser.training import TrainOptions, TrainResult, train
 
 __version__ = "0.1.0"
 
@@ -44,6 +45,8 @@ __all__ = [
     "OutputError",
     "Report",
     "RunOptions",
+    "TrainOptions",
+    "TrainResult",
     "UnavailableError",
     "UsageError",
     "__version__",
@@ -51,6 +54,7 @@ __all__ = [
     "corrupt_files",
     "load",
     "run",
+    "train",
 ]
 
 _LAZY = {
@@ -61,6 +65,9 @@ _LAZY = {
     "corrupt": "denoiser.batch",
     "corrupt_files": "denoiser.batch",
     "run": "denoiser.batch",
+    "TrainOptions": "denoiser.training",
+    "TrainResult": "denoiser.training",
+    "train": "denoiser.training",
 }
 
 
