@@ -280,14 +280,15 @@ class Pipeline:
                 continue
             with self._boundary(job.fail):
                 self._read(job)
-            job.incoming.put(None)
             self.budget.satisfied(job.turn)
+            job.incoming.put(None)
 
     def _read(self, job: Job) -> None:
         with self._open(job) as source:
             for band in self._reader.bands(source, job.form, lambda amount: self._lease(job, amount)):
-                job.incoming.put(band)
+                # In this order: once it has the band the network may want the next one, which must not be forgotten.
                 self.budget.satisfied(job.turn)
+                job.incoming.put(band)
 
     def _open(self, job: Job) -> Source:
         job.started = time.monotonic()

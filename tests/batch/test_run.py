@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from denoiser.batch import Report, RunOptions, Status, Stop, run
+from denoiser.batch.flow import Budget
 from denoiser.batch.report import EVENT_SCHEMA, SCHEMA
 from denoiser.errors import ExitCode, InputError, LockedError, UnavailableError, UsageError
 from tests.batch.fakes import FakeDenoiser, leftovers, picture, smoothed, tree, write_npy, write_png
@@ -261,6 +263,25 @@ def test_floats_without_a_range_fail_alone_where_the_network_needs_one(tmp_path:
     assert statuses(runs(FakeDenoiser(), output=tmp_path / "other")) == ["done", "done"]
     untouched = runs(FakeDenoiser(needs_range=True), strength=0.0, output=tmp_path / "untouched")
     assert statuses(untouched) == ["copied", "copied"]
+
+
+def test_a_reader_that_is_slow_to_say_so_does_not_hang_the_run(
+    tmp_path: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network may want the next band before the reader has told that this one is there."""
+    satisfied = Budget.satisfied
+
+    def late(budget: Budget, turn: int) -> None:
+        time.sleep(0.02)
+        satisfied(budget, turn)
+
+    monkeypatch.setattr(Budget, "satisfied", late)
+    write_npy(tmp_path / "in" / "a.npy", picture(5, 64, 20, 1, np.uint16))
+    stop = Stop()
+    timer = threading.Timer(20, stop.request, [ExitCode.INTERRUPTED])
+    timer.start()
+    assert runs(FakeDenoiser(batch=4), max_memory=2_000, jobs=1, stop=stop).exit_code is ExitCode.OK
+    timer.cancel()
 
 
 def test_a_picture_larger_than_the_budget_passes_alone(tmp_path: Path, runs: Runs) -> None:
