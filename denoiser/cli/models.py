@@ -1,7 +1,8 @@
-"""``denoiser models``: which networks are there, what they are for, and whether their files are whole."""
+"""``denoiser models``: which networks are there, what they are for, whether their files are whole; and as ONNX."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,11 +12,9 @@ from denoiser.cli import options as o
 from denoiser.errors import UnavailableError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from denoiser.weights import Card
 
-app = typer.Typer(help="List the models, show one, check their files.", no_args_is_help=True)
+app = typer.Typer(help="List the models, show one, check their files, write one as ONNX.", no_args_is_help=True)
 
 
 @app.command("list", context_settings=o.SETTINGS)
@@ -65,6 +64,27 @@ def verify_models(json: o.Json = False) -> None:
         typer.echo(f"{console.count(len(names), 'weights file')} whole: {', '.join(names)}")
     if problems:
         raise UnavailableError("; ".join(problems))
+
+
+@app.command("export", context_settings=o.SETTINGS)
+def export_model(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A bundled model or a .safetensors file.")],
+    onnx: Annotated[Path, o.option("--onnx", metavar="FILE", help="Write ONNX to FILE, replacing what is there.")],
+    json: o.Json = False,
+) -> None:
+    """Write a model as ONNX, in fp32, for programs without torch. Needs: pip install 'image-denoiser[onnx]'"""
+    from denoiser.inference.export import write_onnx
+
+    told = write_onnx(name, onnx)
+    if json:
+        console.print_json({"schema": "denoiser.export/1", "model": name, "file": str(onnx), **told})
+        return
+    floats = "values between black at 0 and white at 1" if told["needs_range"] else "values in any units"
+    typer.echo(
+        f"{onnx}: {told['bytes'] / 1e6:.1f} MB; from {', '.join(told['inputs'])} to {', '.join(told['outputs'])}; "
+        f"{floats}, height and width multiples of {told['multiple_of']}",
+        err=True,
+    )
 
 
 def _row(path: Path, card: Card) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,8 +72,9 @@ class Network:
     @torch.inference_mode()
     def uncertainty(self, x: Tensor, white: Tensor) -> Tensor:
         """Standard deviation of the error of each value of the estimate, as :meth:`residual`."""
+        stated: Any = self.module.uncertainty
         with _faithful_arithmetic(self.device):
-            deviation: Tensor = self.module.uncertainty(self._planes(x), white.to(self.dtype)[:, None, None, None])
+            deviation: Tensor = stated(self._planes(x), white.to(self.dtype)[:, None, None, None])
         return deviation.float()
 
     def _planes(self, x: Tensor) -> Tensor:
