@@ -251,6 +251,27 @@ def join(values: NDArray[np.float32], note: Note, strength: float = 1.0) -> Pixe
     return result
 
 
+def deviation(values: NDArray[np.float32], note: Note) -> NDArray[np.float32]:
+    """Standard deviations of network values in stored units; NaN where the pixel itself is missing.
+
+    Parameters
+    ----------
+    values : ndarray
+        float32 (H, W, C'), in network units.
+    note : Note
+        From :func:`split` of the same rows.
+
+    Returns
+    -------
+    ndarray
+        float32 (H, W, C').
+    """
+    stored = values * np.float32(note.range.span)
+    if note.missing is not None:
+        stored[note.missing] = np.nan
+    return stored
+
+
 def _join_rows(
     values: NDArray[np.float32], note: Note, rows: slice, strength: float, out: NDArray[Any]
 ) -> None:

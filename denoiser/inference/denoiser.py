@@ -14,6 +14,7 @@ from denoiser.errors import UsageError
 from denoiser.images import pixels
 from denoiser.images.image import Page
 from denoiser.inference import devices, probes, sizing
+from denoiser.inference import uncertainty as stating
 from denoiser.inference.batching import Piece
 from denoiser.inference.engine import make_engine
 from denoiser.inference.network import needs_of
@@ -221,36 +222,76 @@ class Denoiser:
         array = np.asarray(array)
         pages = _as_pages(array)
         controls = Controls(strength, luma, chroma, detail)
-        height, width, channels = pages.shape[1:]
-        if alpha and channels < 2:
-            raise UsageError("alpha=True needs a channel besides alpha")
-        page = Page(height, width, channels, array.dtype, alpha=alpha)
-        full_range = pixels.value_range(array.dtype, white, black)
+        page = _page_of(pages, alpha)
+        full_range = self._range(array.dtype, white, black)
+        pieces = self._pieces(pages, page, full_range, self._sigma(sigma, full_range))
+        result = np.empty_like(pages)
+        for origin, values in self._whole_pages(pieces):
+            whole = controls.apply(values, origin.note.planes, origin.note.scale)
+            result[origin.page] = pixels.join(whole, origin.note, controls.overall)
+        return result.reshape(array.shape)
+
+    def uncertainty(
+        self, array: NDArray[Any], white: float | None = None, black: float | None = None, alpha: bool = False
+    ) -> NDArray[np.float32]:
+        """How far the values of ``denoise`` at full strength may be from the truth, by the model's own word.
+
+        Parameters
+        ----------
+        array, white, black, alpha
+            As for :meth:`denoise`.
+
+        Returns
+        -------
+        ndarray
+            float32 standard deviations in the array's units, of the array's shape but without a channel of alpha.
+            NaN where a pixel is missing (NaN, infinite), which is not estimated.
+
+        Raises
+        ------
+        UsageError
+            If the model states none (``needs.states_uncertainty``), or the array or an option has no meaning.
+        """
+        stating.check(self.needs, self.card.name if self.card is not None else "without a name")
+        array = np.asarray(array)
+        pages = _as_pages(array)
+        page = _page_of(pages, alpha)
+        pieces = self._pieces(pages, page, self._range(array.dtype, white, black), 0.0, uncertainty=True)
+        colours = page.channels - page.alpha
+        result = np.empty((*pages.shape[:3], colours), np.float32)
+        for origin, values in self._whole_pages(pieces):
+            result[origin.page] = pixels.deviation(values, origin.note)
+        return result.reshape(array.shape if array.ndim == 2 else (*array.shape[:-1], colours))
+
+    def _range(self, dtype: np.dtype[Any], white: float | None, black: float | None) -> pixels.ValueRange:
+        full_range = pixels.value_range(dtype, white, black)
         if self.needs_range and full_range.white is None:
             raise UsageError(
                 "this model works on a known value range only, and floats have none: give white (and black), "
                 "for example white=1.0, or use a model such as unet that needs no range"
             )
-        level = self._sigma(sigma, full_range)
-        result = np.empty_like(pages)
-        if not array.size:
-            return result.reshape(array.shape)
+        return full_range
+
+    def _pieces(
+        self, pages: NDArray[Any], page: Page, full_range: pixels.ValueRange, sigma: float, uncertainty: bool = False
+    ) -> Iterator[Piece]:
+        for index, stored in enumerate(pages if pages.size else ()):
+            planes, note = pixels.split(stored, page, full_range)
+            tag = _Origin(index, note)
+            for channels in pixels.groups(planes.shape[2]):
+                part = planes[:, :, channels]
+                yield Piece(part, note.scale, note.white, tag=tag, sigma=sigma, uncertainty=uncertainty)
+
+    def _whole_pages(self, pieces: Iterable[Piece]) -> Iterator[tuple[_Origin, NDArray[np.float32]]]:
+        """Compute pieces and put them together to pages, (H, W, C)."""
         parts: list[NDArray[np.float32]] = []
-        for piece, values in self.stream(self._pieces(pages, page, full_range, level)):
+        for piece, values in self.stream(pieces):
             origin = piece.tag
             assert isinstance(origin, _Origin)  # from _pieces
             parts.append(values)
             if sum(part.shape[2] for part in parts) == origin.note.planes.shape[2]:
-                whole = controls.apply(np.concatenate(parts, axis=2), origin.note.planes, origin.note.scale)
-                result[origin.page] = pixels.join(whole, origin.note, controls.overall)
+                yield origin, np.concatenate(parts, axis=2)
                 parts.clear()
-        return result.reshape(array.shape)
-
-    def _pieces(self, pages: NDArray[Any], page: Page, full_range: pixels.ValueRange, sigma: float) -> Iterator[Piece]:
-        for index, stored in enumerate(pages):
-            planes, note = pixels.split(stored, page, full_range)
-            for channels in pixels.groups(planes.shape[2]):
-                yield Piece(planes[:, :, channels], note.scale, note.white, tag=_Origin(index, note), sigma=sigma)
 
     def _sigma(self, sigma: float | None, full_range: pixels.ValueRange) -> float:
         """The noise level in network units."""
@@ -263,6 +304,14 @@ class Denoiser:
         if full_range.white is None:
             raise UsageError("sigma counts in parts of the full range: for floats, give white as well")
         return sigma / 255
+
+
+def _page_of(pages: NDArray[Any], alpha: bool) -> Page:
+    """What each page of a stack (N, H, W, C) is."""
+    height, width, channels = pages.shape[1:]
+    if alpha and channels < 2:
+        raise UsageError("alpha=True needs a channel besides alpha")
+    return Page(height, width, channels, pages.dtype, alpha=alpha)
 
 
 def _as_pages(array: NDArray[Any]) -> NDArray[Any]:

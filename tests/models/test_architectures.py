@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from denoiser import models
+from denoiser.errors import UsageError
 from denoiser.inference import Denoiser, InferenceOptions
 from denoiser.models import Network, fold_batchnorm
 from denoiser.models.reach import Span, radius
@@ -102,6 +103,75 @@ def test_tiles_leave_no_seams(name: str) -> None:
     whole = denoiser_of(module, tile="none").denoise(array, white=1.0)
     tiled = denoiser_of(module, tile=tile).denoise(array, white=1.0)
     np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-5 * np.abs(whole).max())
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_channels_and_multiple_are_as_declared(name: str) -> None:
+    module = trained_network(name).double().eval()
+    channels, multiple, radius = module.needs.channels, module.needs.multiple_of, module.needs.receptive_field
+    white = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    with pytest.raises(RuntimeError):
+        module(torch.rand(1, channels + 1, multiple, multiple, dtype=torch.float64), white)
+    side = round_up(2 * radius, multiple) + 4 * multiple
+    first = round_up(radius, multiple) + multiple
+    x = torch.rand(1, channels, side, side, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+
+    def moves_along(step: int) -> bool:
+        """Whether the result of a picture that is moved is the moved result, where the border has no influence."""
+        with torch.inference_mode():
+            here, there = module(x, white), module(x.roll(step, dims=2), white).roll(-step, dims=2)
+        kept = slice(first, first + multiple)
+        return torch.allclose(here[..., kept, kept], there[..., kept, kept], rtol=0, atol=1e-9)
+
+    assert moves_along(multiple), "tiles that begin on the declared multiple would leave seams"
+    assert multiple == 1 or not moves_along(multiple // 2), "tiles could begin in more places than declared"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_uncertainty_is_stated_as_declared(name: str) -> None:
+    module: Any = trained_network(name).double().eval()
+    assert hasattr(module, "uncertainty") is module.needs.states_uncertainty
+    if not module.needs.states_uncertainty:
+        return
+    radius, multiple = module.needs.receptive_field, module.needs.multiple_of
+    centre = round_up(radius, multiple) + multiple
+    x = torch.rand(1, 3, 2 * centre, 2 * centre, dtype=torch.float64, requires_grad=True)
+    deviation = module.uncertainty(x, torch.ones(1, 1, 1, 1, dtype=torch.float64))
+    assert deviation.shape == x.shape
+    assert (deviation > 0).all()
+    deviation[0, 0, centre, centre].backward()
+    assert x.grad is not None
+    rows = torch.nonzero(x.grad.abs().sum(dim=(0, 1, 3))).flatten()
+    assert max(centre - int(rows.min()), int(rows.max()) - centre) <= radius, "it is tiled as the estimate is"
+
+
+def test_uncertainty_of_arrays() -> None:
+    """The second door beside ``denoise``: tiles, gray, alpha, depths and missing pixels."""
+    module = trained_network("vdae")
+    model, whole = denoiser_of(module, tile=64), denoiser_of(module, tile="none")
+    generator = np.random.default_rng(0)
+    array = generator.integers(0, 65536, (90, 70, 3)).astype(np.uint16)
+    with torch.inference_mode():
+        x = torch.from_numpy((array[:88, :68] / 65535).astype(np.float32)).permute(2, 0, 1)[None]
+        expected: Any = module.uncertainty(x, torch.ones(1, 1, 1, 1))  # type: ignore[operator]
+    found = model.uncertainty(array)
+    assert (found.shape, found.dtype) == (array.shape, np.float32)
+    np.testing.assert_allclose(found, whole.uncertainty(array), rtol=1e-4)
+    inside = np.s_[:60, :40]  # away from where the picture was cut for the network alone
+    np.testing.assert_allclose(found[inside], 65535 * expected[0].permute(1, 2, 0).numpy()[inside], rtol=1e-4)
+    gray = model.uncertainty(array[..., 0])
+    colour = model.uncertainty(np.repeat(array[..., :1], 3, axis=2))
+    np.testing.assert_allclose(gray, colour.mean(axis=2), rtol=1e-4)
+    with_alpha = np.dstack([array, array[..., 0]])
+    np.testing.assert_array_equal(model.uncertainty(with_alpha, alpha=True), found)
+    floats = array.astype(np.float64) / 65535
+    floats[5, 5] = np.nan
+    missing = np.isnan(model.uncertainty(np.stack([floats, floats]), white=1.0))
+    assert missing[:, 5, 5].all() and missing.sum() == 6
+    with pytest.raises(UsageError, match="white"):
+        model.uncertainty(floats)
+    with pytest.raises(UsageError, match="--arch vdae"):
+        denoiser_of(trained_network("unet")).uncertainty(array)
 
 
 def test_folding_keeps_results() -> None:
