@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from denoiser.noise.base import Noise, Random
+from denoiser.noise.camera import Camera
 from denoiser.noise.compression import Jpeg
 from denoiser.noise.defects import Blocks, Events, HotPixels, Mask, SaltPepper, Stripes
 from denoiser.noise.grain import Banding, Correlated, Gaussian, GaussianBlind, Poisson, PoissonGaussian, Speckle
@@ -25,6 +26,7 @@ KINDS: dict[str, type[Noise]] = {
     "banding": Banding,
     "hot-pixels": HotPixels,
     "jpeg": Jpeg,
+    "camera": Camera,
 }
 """Name in a noise specification -> class."""
 

@@ -1,0 +1,142 @@
+"""Noise of an image sensor and what the way through the camera makes of it: demosaicing, smoothing, sharpening.
+
+Arrays are (N, C, H, W). All filters are linear and act on the noise alone, see :class:`denoiser.noise.camera.Camera`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from denoiser.noise.base import Random
+
+REACH = 2
+"""Pixels on each side that demosaicing looks at."""
+
+SOFT_REACH = 3
+"""Pixels on each side that smoothing looks at."""
+
+_LUMA = (0.299, 0.587, 0.114)
+"""Weights of R, G, B in luma (ITU-R BT.601), as in the chroma noise filters of cameras and in JPEG."""
+
+
+def read_variance(shot: Any, count: int, random: Random) -> Any:
+    """Variance of the read noise that goes with a shot noise, drawn for each picture.
+
+    log(read) ~ N(2.18 log(shot) + 1.20, 0.26), fitted to the Darmstadt Noise Dataset (Brooks et al. 2019, eq. 5).
+    Both are variances in units of the sensor's white, shot per unit of signal.
+    """
+    return math.e**1.20 * shot**2.18 * math.e ** (0.26 * random.normal((count, 1, 1, 1)))
+
+
+def offsets(read: Any, bands: Any, shape: tuple[int, ...], random: Random) -> Any:
+    """Offsets of whole rows, and half as large ones of whole columns: the fixed pattern of the amplifiers."""
+    count, _, height, width = shape
+    rows, columns = random.normal((count, 1, height, 1)), random.normal((count, 1, 1, width))
+    return (rows + 0.5 * columns) * (bands * read**0.5)
+
+
+def mosaic_noise(variance: Any, offset: Any, corrected: Any, random: Random) -> Any:
+    """Noise of a sensor with a Bayer filter, demosaiced.
+
+    Parameters
+    ----------
+    variance : array
+        (N, 3, H, W), of a photosite below each of the three filters.
+    offset : array
+        (N, 1, H, W), added to the photosites.
+    corrected : array or float
+        (N, 1, 1, 1), 0 for bilinear interpolation, 1 for the gradient-corrected one.
+    random : Random
+
+    Returns
+    -------
+    array
+        (N, 3, H - 4, W - 4).
+
+    Notes
+    -----
+    Bilinear interpolation, plus the gradient corrections of Malvar, He and Cutler 2004, "High-quality linear
+    interpolation for demosaicing of Bayer-patterned color images", fig. 2. The phase of the mosaic is drawn.
+    """
+    count, _, height, width = tuple(variance.shape)
+    row = _parity(count, (1, 1, height, 1), random)
+    column = _parity(count, (1, 1, 1, width), random)
+    red, blue = (1 - row) * (1 - column), row * column
+    seen = red * variance[:, 0:1] + (1 - red - blue) * variance[:, 1:2] + blue * variance[:, 2:3]
+    z = seen**0.5 * random.normal((count, 1, height, width)) + offset
+    here = z[:, :, 2:-2, 2:-2]
+    beside, above = z[:, :, 2:-2, 1:-3] + z[:, :, 2:-2, 3:-1], z[:, :, 1:-3, 2:-2] + z[:, :, 3:-1, 2:-2]
+    corner = z[:, :, 1:-3, 1:-3] + z[:, :, 1:-3, 3:-1] + z[:, :, 3:-1, 1:-3] + z[:, :, 3:-1, 3:-1]
+    left, top = z[:, :, 2:-2, :-4] + z[:, :, 2:-2, 4:], z[:, :, :-4, 2:-2] + z[:, :, 4:, 2:-2]
+    step = corrected / 8
+    cross = (beside + above) / 4 + step * (4 * here - left - top)
+    same_row = beside / 2 + step * (5 * here - corner - left + top / 2)
+    same_column = above / 2 + step * (5 * here - corner - top + left / 2)
+    diagonal = corner / 4 + step * (6 * here - 1.5 * (left + top))
+    red, blue = red[:, :, 2:-2, 2:-2], blue[:, :, 2:-2, 2:-2]
+    row, column = row[:, :, 2:-2], column[:, :, :, 2:-2]
+    made = variance[:, :, 2:-2, 2:-2] * 0
+    green_in_red_row, green_in_blue_row = (1 - row) * column, row * (1 - column)
+    made[:, 0:1] = red * here + green_in_red_row * same_row + green_in_blue_row * same_column + blue * diagonal
+    made[:, 1:2] = (1 - red - blue) * here + (red + blue) * cross
+    made[:, 2:3] = blue * here + green_in_blue_row * same_row + green_in_red_row * same_column + red * diagonal
+    return made
+
+
+def _parity(count: int, shape: tuple[int, ...], random: Random) -> Any:
+    """0, 1, 0, 1 ... along the long axis of the shape, or 1, 0, 1, 0 ..., drawn for each picture."""
+    places = random.array(np.arange(math.prod(shape), dtype=np.float32).reshape(shape))
+    return (places + (random.uniform((count, 1, 1, 1)) * 2) // 1) % 2
+
+
+def cell_noise(variance: Any, offset: Any, random: Random) -> Any:
+    """Noise of a picture halved in size, whose pixels are the cells of the mosaic: one red, two green, one blue."""
+    samples = random.array(np.array([1, 2, 1], dtype=np.float32).reshape(1, 3, 1, 1))
+    return (variance / samples) ** 0.5 * random.normal(tuple(variance.shape)) + offset / 2**0.5
+
+
+def saturated(seen: Any, noise: Any, gains: Any) -> Any:
+    """Noise in balanced units; where it lifts a channel above white it is cut, and where that was above, it is gone.
+
+    Converters clip there, so that blown highlights stay white. Negative values stay: cameras store black with room
+    below it, and only the finished picture is clipped at 0.
+    """
+    balanced = seen * gains
+    return (balanced + noise * gains).clip(max=1) - balanced.clip(max=1)
+
+
+def smoothed(noise: Any, luma: Any, chroma: Any) -> Any:
+    """Noise after smoothing or sharpening of luma and smoothing of chroma, with 3 pixels less on each side.
+
+    Parameters
+    ----------
+    noise : array
+        (N, C, H, W); other than three channels are luma alone.
+    luma, chroma : array or float
+        (N, 1, 1, 1), the part of the smoothed noise in the result. Luma is smoothed by the binomial filter of 3 x 3; a
+        negative part sharpens, as unsharp masking does. Chroma is smoothed by that of 3 x 3 and its dilation.
+    """
+    if noise.shape[1] != 3:
+        return _mixed(noise, _binomial(noise, 1), luma, SOFT_REACH)
+    weights = [noise[:, i : i + 1] * weight for i, weight in enumerate(_LUMA)]
+    light = weights[0] + weights[1] + weights[2]
+    colour = noise - light
+    soft = _binomial(_binomial(colour, 1), 2)
+    return _mixed(light, _binomial(light, 1), luma, SOFT_REACH) + _mixed(colour, soft, chroma, SOFT_REACH)
+
+
+def _mixed(noise: Any, soft: Any, part: Any, margin: int) -> Any:
+    """A part of the smoothed noise and the rest of the noise itself, both without the margin of the noise."""
+    inner = noise[:, :, margin:-margin, margin:-margin]
+    rest = (soft.shape[2] - inner.shape[2]) // 2
+    soft = soft[:, :, rest:-rest, rest:-rest] if rest else soft
+    return inner + part * (soft - inner)
+
+
+def _binomial(planes: Any, step: int) -> Any:
+    """Weights 1, 2, 1 along rows and along columns, ``step`` pixels apart; the result lacks as many on each side."""
+    rows = (planes[:, :, : -2 * step] + planes[:, :, 2 * step :]) / 4 + planes[:, :, step:-step] / 2
+    return (rows[:, :, :, : -2 * step] + rows[:, :, :, 2 * step :]) / 4 + rows[:, :, :, step:-step] / 2
