@@ -39,6 +39,10 @@ class Random(Protocol):
         """The values as an array of the same library, on the same device."""
         ...
 
+    def zeros(self, shape: tuple[int, ...]) -> Any:
+        """Zeros, float32, that may be written to."""
+        ...
+
 
 class NumpyRandom:
     """A :class:`Random` of NumPy arrays (float32).
@@ -65,6 +69,9 @@ class NumpyRandom:
 
     def array(self, values: NDArray[Any]) -> Any:
         return values
+
+    def zeros(self, shape: tuple[int, ...]) -> Any:
+        return np.zeros(shape, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -141,3 +148,15 @@ def parameter(
 def whole(value: Any) -> Any:
     """The nearest whole numbers, halves upwards, as the library's floats; ``//`` is spelled alike in both."""
     return (value + 0.5) // 1
+
+
+def extended(planes: Any, top: int, left: int, room: Any) -> Any:
+    """Planes (N, C, H, W) written into a larger ``room`` at a row and column, their edges repeated to fill it."""
+    height, width = tuple(planes.shape)[2:]
+    bottom, right = top + height, left + width
+    room[:, :, top:bottom, left:right] = planes
+    room[:, :, top:bottom, :left] = room[:, :, top:bottom, left : left + 1]
+    room[:, :, top:bottom, right:] = room[:, :, top:bottom, right - 1 : right]
+    room[:, :, :top] = room[:, :, top : top + 1]
+    room[:, :, bottom:] = room[:, :, bottom - 1 : bottom]
+    return room

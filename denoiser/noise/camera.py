@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
-from denoiser.noise.base import Random, Range, parameter
+from denoiser.noise.base import Random, Range, extended, parameter
 from denoiser.noise.camera_colour import drawn_gains, drawn_matrices, exposed, linear, through, toned
 from denoiser.noise.camera_jpeg import MCU, recoded
 from denoiser.noise.camera_sensor import (
@@ -38,7 +36,7 @@ class Camera:
     name: ClassVar[str] = "camera"
     iso: Range = parameter(Range(100, 25600, logarithmic=True), "sensitivity as set on the camera", 0, 1e7)
     electrons: Range = parameter(
-        Range(8000, 60000, logarithmic=True),
+        Range(15000, 80000, logarithmic=True),
         "photoelectrons of a photosite at white at ISO 100; small in phones, large in system cameras",
         1,
     )
@@ -67,8 +65,8 @@ class Camera:
         count, height, width, channels = tuple(x.shape)
         # Noise needs neighbours beyond the edges: the nearest pixels stand in for them.
         margin = REACH + SOFT_REACH
-        rows, columns = (np.arange(-margin, size + margin).clip(0, size - 1) for size in (height, width))
-        planes = x.swapaxes(1, 3).swapaxes(2, 3)[:, :, rows][:, :, :, columns]  # (N, C, H + 10, W + 10)
+        room = random.zeros((count, channels, height + 2 * margin, width + 2 * margin))
+        planes = extended(x.swapaxes(1, 3).swapaxes(2, 3), margin, margin, room)
         contrast = self.contrast.draw(count, random)
         light = linear(planes, contrast)
         noise = self._colour_noise(light, random) if channels == 3 else self._gray_noise(light, random)
@@ -77,7 +75,7 @@ class Camera:
         luma = self.smooth.draw(count, random) - self.sharpen.draw(count, random)
         noise = smoothed(noise, luma, self.chroma.draw(count, random))
         levels = toned(light[:, :, margin:-margin, margin:-margin] + noise, contrast) * 255
-        made = x * 0
+        made = random.zeros(tuple(x.shape))
         made.swapaxes(1, 3).swapaxes(2, 3)[:] = self._saved(levels.round(), random) / 255
         return made
 
@@ -98,7 +96,7 @@ class Camera:
     def _gray_noise(self, light: Any, random: Random) -> Any:
         """Noise of a monochrome sensor: (N, C, H, W) -> (N, C, H - 4, W - 4)."""
         count = light.shape[0]
-        gains = self.exposure.draw(count, random) + random.array(np.zeros((count, 1, 1, 1), dtype=np.float32))
+        gains = self.exposure.draw(count, random) + random.zeros((count, 1, 1, 1))
         seen = exposed(light, gains)
         variance, offset = self._statistics(seen, random)
         noise = _inner(variance**0.5 * random.normal(tuple(light.shape)) + offset)
@@ -117,9 +115,8 @@ class Camera:
         if self.jpeg.high == 0:
             return levels
         count = levels.shape[0]
-        none = random.array(np.zeros((count, 1, 1, 1), dtype=np.float32))
         halved = _chosen(self.subsampling, count, random)
-        quality = self.quality.draw(count, random) + none
+        quality = self.quality.draw(count, random) + random.zeros((count, 1, 1, 1))
         # One place for all pictures of a batch: another for each would cost more than the rest of JPEG.
         corner = [int(place * MCU) for place in random.uniform((2,))] if self.grid == "any" else [0, 0]
         coded = recoded(levels, quality, halved, (corner[0], corner[1]), random)

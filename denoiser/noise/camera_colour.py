@@ -34,6 +34,10 @@ _HIGHLIGHT = 0.9
 """Gray level above which the inverse of white balance fades, so that white stays white (Brooks et al. 2019, 3.3)."""
 
 
+_NOTHING = 1e-9
+"""Stands in for 0 where a logarithm lies ahead; its fourth power is still a float32."""
+
+
 def _camera_from_rgb() -> NDArray[np.float32]:
     """Matrices (4, 3, 3) from linear sRGB to the cameras' colours; white goes to (1, 1, 1)."""
     matrices = _CAMERA_FROM_XYZ @ _XYZ_FROM_RGB
@@ -47,8 +51,7 @@ CAMERAS = _camera_from_rgb()
 
 def linear(x: Any, contrast: Any) -> Any:
     """Light of the pixels of a picture, both in [0, 1]: the inverse of :func:`toned`."""
-    steep, flat = x.clip(0, 1) ** (1 / contrast), (1 - x.clip(0, 1)) ** (1 / contrast)
-    encoded = steep / (steep + flat)
+    encoded = _s_curve(x, 1 / contrast)
     # Each piece of the sRGB curve is fed only what lies in its interval: no choice between two values is needed.
     power = (encoded.clip(12.92 * _TOE, 1) + 0.055) / 1.055
     return encoded.clip(0, 12.92 * _TOE) / 12.92 + power**2.4 - _TOE
@@ -61,11 +64,14 @@ def toned(light: Any, contrast: Any) -> Any:
     is that of the smoothstep by which Brooks et al. 2019 model cameras; at 1 it does nothing. Unlike smoothstep it has
     an inverse of its own form and can be drawn weaker and stronger.
     """
-    light = light.clip(0, 1)
     encoded = 12.92 * light.clip(0, _TOE) + 1.055 * light.clip(_TOE, 1) ** (1 / 2.4) - 1.055 * _TOE ** (1 / 2.4)
-    encoded = encoded.clip(0, 1)
-    steep, flat = encoded**contrast, (1 - encoded) ** contrast
-    return steep / (steep + flat)
+    return _s_curve(encoded, contrast)
+
+
+def _s_curve(x: Any, slope: Any) -> Any:
+    """x^c / (x^c + (1 - x)^c) with one power instead of two; its inverse has the slope 1 / c."""
+    x = x.clip(_NOTHING, 1)
+    return 1 / (1 + (1 / x - 1) ** slope)
 
 
 def drawn_matrices(count: int, random: Random) -> tuple[Any, Any]:
@@ -91,9 +97,10 @@ def through(matrix: Any, planes: Any) -> Any:
 def drawn_gains(ranges: tuple[Range, Range, Range], count: int, random: Random) -> Any:
     """Factors (N, 3, 1, 1) from the sensor's red, green and blue to balanced ones, of (exposure, red, blue)."""
     exposure, red, blue = (each.draw(count, random) for each in ranges)
-    first, middle, last = (random.array(row.reshape(1, 3, 1, 1)) for row in np.eye(3, dtype=np.float32))
-    none = random.array(np.zeros((count, 1, 1, 1), dtype=np.float32))
-    return (first * (red + none) + middle + last * (blue + none)) * exposure
+    gains = random.zeros((count, 3, 1, 1)) + 1
+    gains[:, 0:1] *= red
+    gains[:, 2:3] *= blue
+    return gains * exposure
 
 
 def exposed(balanced: Any, gains: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from denoiser.noise.base import Random, whole
+from denoiser.noise.base import Random, extended, whole
 
 MCU = 16
 """Side of the smallest coded unit when chroma is halved: four blocks of 8 x 8."""
@@ -86,8 +86,8 @@ def recoded(levels: Any, quality: Any, halved: Any, corner: tuple[int, int], ran
     """
     height, width = tuple(levels.shape)[2:]
     luma_steps, chroma_steps = steps(quality, random)
-    rows, columns = (_filled(size, start) for size, start in zip((height, width), corner, strict=True))
-    planes = levels[:, :, rows][:, :, :, columns]
+    full = (-(-(size + start) // MCU) * MCU for size, start in zip((height, width), corner, strict=True))
+    planes = extended(levels, *corner, random.zeros((*tuple(levels.shape)[:2], *full)))
     if planes.shape[1] != 3:
         made = _quantised(planes - 128, luma_steps, random) + 128
     else:
@@ -99,12 +99,6 @@ def recoded(levels: Any, quality: Any, halved: Any, corner: tuple[int, int], ran
     return made.round().clip(0, 255)[:, :, corner[0] : corner[0] + height, corner[1] : corner[1] + width]
 
 
-def _filled(size: int, start: int) -> NDArray[np.intp]:
-    """Indices that repeat the edges until whole coded units are full."""
-    units = -(-(size + start) // MCU)
-    return (np.arange(units * MCU) - start).clip(0, size - 1)
-
-
 def _mixed(matrix: Any, planes: Any) -> Any:
     """A matrix (3, 3) applied to the channels of planes (N, 3, H, W)."""
     count, channels, height, width = tuple(planes.shape)
@@ -114,10 +108,13 @@ def _mixed(matrix: Any, planes: Any) -> Any:
 def _chroma(planes: Any, step: Any, halved: Any, random: Random) -> Any:
     """Both chroma planes coded at half and at full resolution, of which each picture gets its own."""
     corners = planes[:, :, ::2, ::2] + planes[:, :, 1::2, ::2] + planes[:, :, ::2, 1::2] + planes[:, :, 1::2, 1::2]
+    # libjpeg rounds halves down in even columns and up in odd ones, both here and on the way back.
+    corners[:, :, :, ::2] -= 0.5
+    corners[:, :, :, 1::2] += 0.5
     half = _quantised((corners / 4).round(), step, random).round().clip(-128, 127)
     full = _quantised(planes, step, random).round().clip(-128, 127)
     # Whole numbers: their difference, added again, is exact.
-    return full + halved * (_doubled(half, full * 0) - full)
+    return full + halved * (_doubled(half, random) - full)
 
 
 def _quantised(planes: Any, step: Any, random: Random) -> Any:
@@ -127,23 +124,21 @@ def _quantised(planes: Any, step: Any, random: Random) -> Any:
     across = planes.reshape(count, channels, height, width // 8, 8) @ cosines.swapaxes(0, 1)
     both = cosines @ across.reshape(count, channels, height // 8, 8, width)
     waves = both.reshape(count, channels, height // 8, 8, width // 8, 8)
-    waves = (waves / step).round() * step
+    # Whole means over blocks make halves common, which libjpeg rounds away from 0: a hair takes them there.
+    waves = (waves * (1.00001 / step)).round() * step
     down = cosines.swapaxes(0, 1) @ waves.reshape(count, channels, height // 8, 8, width)
     made = down.reshape(count, channels, height, width // 8, 8) @ cosines
     return made.reshape(count, channels, height, width)
 
 
-def _doubled(half: Any, room: Any) -> Any:
-    """Planes at twice the size by libjpeg's triangle filter: 3/4 of the nearest, 1/4 of the next, along each axis.
-
-    ``room`` is an array of that size, which is overwritten.
-    """
-    height, width = tuple(half.shape)[2:]
-    rows, columns = np.arange(-1, height + 1).clip(0, height - 1), np.arange(-1, width + 1).clip(0, width - 1)
-    wide = half[:, :, rows][:, :, :, columns]
+def _doubled(half: Any, random: Random) -> Any:
+    """Planes at twice the size by libjpeg's triangle filter: 3/4 of the nearest, 1/4 of the next, along each axis."""
+    count, channels, height, width = tuple(half.shape)
+    wide = extended(half, 1, 1, random.zeros((count, channels, height + 2, width + 2)))
+    doubled = random.zeros((count, channels, 2 * height, 2 * width))
     near = wide[:, :, 1:-1] * 3
     for parity, line in enumerate((near + wide[:, :, :-2], near + wide[:, :, 2:])):
         middle = line[:, :, :, 1:-1] * 3
-        room[:, :, parity::2, 0::2] = ((middle + line[:, :, :, :-2]) / 16).round()
-        room[:, :, parity::2, 1::2] = ((middle + line[:, :, :, 2:]) / 16).round()
-    return room
+        doubled[:, :, parity::2, 0::2] = ((middle + line[:, :, :, :-2]) / 16 + 1 / 64).round()
+        doubled[:, :, parity::2, 1::2] = ((middle + line[:, :, :, 2:]) / 16 - 1 / 64).round()
+    return doubled

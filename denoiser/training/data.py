@@ -37,6 +37,9 @@ class TorchRandom:
     def array(self, values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(values).to(self.generator.device)
 
+    def zeros(self, shape: tuple[int, ...]) -> Tensor:
+        return torch.zeros(shape, device=self.generator.device)
+
 
 def noisy_batch(
     crops: Crops, mixture: Mixture, gray: float, clip: float, generator: np.random.Generator, random: TorchRandom
