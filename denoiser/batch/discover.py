@@ -73,7 +73,7 @@ class Rules:
     Attributes
     ----------
     skipped : frozenset of Identity
-        Directories that are never entered: the output and residual directories.
+        Directories that are never entered: the output directory and those of what is written beside outputs.
     made : frozenset of Identity
         Files that this program made, which are no inputs.
     """

@@ -66,7 +66,7 @@ class Decider:
             there = None
         if there and stat.S_ISDIR(there.st_mode):
             return replace(item, action=Action.FAIL, reason=f"a directory is where its output {item.place} should be")
-        if there or item.target.is_symlink() or (item.residual and item.residual.exists()):
+        if there or item.target.is_symlink() or any(path.exists() for path in item.beside.values()):
             item = self._existing(item, Stamp.of(there) if there else None)
         return self._ripe(item) if item.works else item
 
@@ -84,7 +84,7 @@ class Decider:
             return item
         entry, certain = self.manifest.current(item.place, there) if there else (None, False)
         if entry is None and there is None and item.place in self.manifest.entries:
-            return item  # the output was removed, its residual is ours
+            return item  # the output was removed, what lies beside it is ours
         if entry is None:
             return _leave(item, edited=item.place in self.manifest.entries)
         news = self._news(item, entry)
@@ -97,8 +97,9 @@ class Decider:
         """Why an output has to be made again; empty when it has not."""
         if entry.key != self.key:
             return "the model or the options have changed"
-        if item.residual and not _is_there(item.residual, entry.residual):
-            return "its residual is missing"
+        for kind, path in item.beside.items():
+            if not _is_there(path, getattr(entry, kind)):
+                return f"its {kind} is missing"
         if entry.source == item.stamp:
             return ""
         if entry.source.size == item.stamp.size and _hash(item.source) == entry.content:
@@ -114,11 +115,12 @@ class Decider:
             number += 1
             place = f"{folder}{slash}{stem}-{number}{suffix}"
             target = self.root / place
-            residual = item.residual.with_name(f"{target.name}.tif") if item.residual else None
-            wanted = {path for path in (target, residual) if path}
+            beside = {kind: path.with_name(f"{target.name}.tif") for kind, path in item.beside.items()}
+            wanted = {target, *beside.values()}
             if not wanted & self.planned and not any(os.path.lexists(path) for path in wanted):
                 self.planned |= wanted
-                return replace(item, place=place, target=target, residual=residual)
+                residual, uncertainty = beside.get("residual"), beside.get("uncertainty")
+                return replace(item, place=place, target=target, residual=residual, uncertainty=uncertainty)
 
 
 def _skip(item: Item, reason: str) -> Item:

@@ -64,8 +64,8 @@ class Item:
     ----------
     place : str
         The output's path below the output directory, with slashes: its name in the manifest.
-    target, residual : Path or None
-        Where the output and the residual go; ``target`` is None for inputs that have none.
+    target, residual, uncertainty : Path or None
+        Where the output, the residual and the uncertainty go; ``target`` is None for inputs that have none.
     format : str
         Format of the output, or ``keep``.
     relative : str
@@ -92,6 +92,7 @@ class Item:
     reason: str = ""
     warning: str = ""
     residual: Path | None = None
+    uncertainty: Path | None = None
     replaces: bool = False
     refresh: Entry | None = None
     pages: int = 0
@@ -101,7 +102,13 @@ class Item:
     @property
     def outputs(self) -> tuple[Path, ...]:
         """The files that it would write."""
-        return tuple(path for path in (self.target, self.residual) if path is not None)
+        return tuple(path for path in (self.target, *self.beside.values()) if path is not None)
+
+    @property
+    def beside(self) -> dict[str, Path]:
+        """The float pictures that are written with the output, by what they are."""
+        kinds = {"residual": self.residual, "uncertainty": self.uncertainty}
+        return {kind: path for kind, path in kinds.items() if path is not None}
 
     @property
     def works(self) -> bool:

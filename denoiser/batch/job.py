@@ -93,6 +93,7 @@ class Job:
             losses=self.losses,
             checks=self.checks,
             residual=item.residual,
+            uncertainty=item.uncertainty,
         )
 
 

@@ -74,6 +74,8 @@ class Entry:
         The residual that was written with it.
     figures : dict or None
         What was measured on the way and is to be known later, plain values by name.
+    uncertainty : Stamp or None
+        The uncertainty that was written with it.
     """
 
     target: str
@@ -83,6 +85,7 @@ class Entry:
     key: str
     residual: Stamp | None = None
     figures: dict[str, Any] | None = None
+    uncertainty: Stamp | None = None
 
     def line(self) -> bytes:
         record: dict[str, Any] = {
@@ -96,6 +99,8 @@ class Entry:
         }
         if self.figures:
             record["figures"] = self.figures
+        if self.uncertainty:
+            record["uncertainty"] = [self.uncertainty.size, self.uncertainty.mtime_ns]
         return json.dumps(record, separators=(",", ":")).encode() + b"\n"
 
     @classmethod
@@ -105,7 +110,7 @@ class Entry:
             record: dict[str, Any] = json.loads(line)
             if record["v"] != VERSION:
                 return None
-            residual = record["residual"]
+            residual, uncertainty = record["residual"], record.get("uncertainty")
             return cls(
                 target=record["target"],
                 source=Stamp(*record["source"]),
@@ -114,6 +119,7 @@ class Entry:
                 key=record["key"],
                 residual=Stamp(*residual) if residual else None,
                 figures=record.get("figures"),
+                uncertainty=Stamp(*uncertainty) if uncertainty else None,
             )
         except (ValueError, KeyError, TypeError):
             return None

@@ -139,9 +139,9 @@ class BatchOptions:
         return False
 
     @property
-    def residuals(self) -> Path | None:
-        """Directory of residuals, if there is one."""
-        return None
+    def beside(self) -> dict[str, Path]:
+        """Directories of the float pictures that are written with each output, by what they are."""
+        return {}
 
     @property
     def threads(self) -> int:
@@ -184,6 +184,9 @@ class RunOptions(BatchOptions):
     save_residual : Path or None
         Directory for input minus output, float32 TIFF in the input's units, mirrored like the outputs
         and named ``<output name>.tif``.
+    save_uncertainty : Path or None
+        Directory for the standard deviations of the error that the model states of the values at full strength,
+        float32 TIFF as the residual.
 
     Raises
     ------
@@ -199,14 +202,16 @@ class RunOptions(BatchOptions):
     halo: str | int = "auto"
     batch: str | int = "auto"
     save_residual: Path | None = None
+    save_uncertainty: Path | None = None
     luma: float = 1.0
     chroma: float = 1.0
     detail: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.save_residual is not None:
-            object.__setattr__(self, "save_residual", Path(self.save_residual))
+        for name in ("save_residual", "save_uncertainty"):
+            if (folder := getattr(self, name)) is not None:
+                object.__setattr__(self, name, Path(folder))
         one_of("--precision", self.precision, PRECISIONS)
         word_or_count("--tile", self.tile, ("auto", "none"), 1)
         word_or_count("--halo", self.halo, ("auto", "exact"), 0)
@@ -215,6 +220,8 @@ class RunOptions(BatchOptions):
             within(f"--{name}", getattr(self, name), 0, 1)
         if self.save_residual and self.copies:
             raise UsageError("--save-residual: at --strength 0 input minus output is zero everywhere")
+        if self.save_uncertainty and self.copies:
+            raise UsageError("--save-uncertainty: at --strength 0 nothing is estimated")
 
     @property
     def copies(self) -> bool:
@@ -228,8 +235,9 @@ class RunOptions(BatchOptions):
         return Controls(self.strength, self.luma, self.chroma, self.detail)
 
     @property
-    def residuals(self) -> Path | None:
-        return self.save_residual
+    def beside(self) -> dict[str, Path]:
+        folders = {"residual": self.save_residual, "uncertainty": self.save_uncertainty}
+        return {kind: folder for kind, folder in folders.items() if folder is not None}
 
     def key(self, weights: str) -> str:
         """Hash of everything but the input that decides an output's bytes; ``weights`` is the hash of the weights."""

@@ -101,6 +101,7 @@ class Pipeline:
         self.second_try = second_try
         self.again: list[Item] = []
         self.error: DenoiserError | None = None
+        self.stated = denoiser is not None and "uncertainty" in shared.options.beside
         self.budget = Budget(shared.budget)
         self.jobs = [Job(item, turn) for turn, item in enumerate(items)]
         self._reader = Reader(
@@ -111,6 +112,7 @@ class Pipeline:
             needs_range=denoiser is not None and denoiser.needs_range,
             workspace=shared.workspace,
             reach=shared.writer.controls.reach,
+            stated=self.stated,
         )
         self._unread = iter(self.jobs)
         self._begun: list[Job] = []
@@ -127,7 +129,7 @@ class Pipeline:
         if self.denoiser is None:
             return Grid(0, 1, limit)
         context = self.denoiser.context_rows + self.shared.writer.controls.reach
-        return Grid(context, self.denoiser.row_multiple, limit)
+        return Grid(context, self.denoiser.row_multiple, limit, results=1 + self.stated)
 
     def execute(self) -> None:
         """Do the work. Returns when every file is finished, failed or left, and every thread has ended."""
@@ -167,8 +169,8 @@ class Pipeline:
             if job.error is not None:
                 band.release()
                 continue
-            band.results.append(values)
-            if sum(result.shape[-1] for result in band.results) == band.colours:
+            (band.deviations if piece.uncertainty else band.results).append(values)
+            if band.complete:
                 self._hand_over(job, band)
         results.close()
 
@@ -389,16 +391,21 @@ class Pipeline:
 
 
 def _pieces_of(job: Job, band: Band) -> list[Piece]:
-    """A band as the network takes it: three channels together, any other number one by one."""
+    """A band as the network takes it: three channels together, any other number one by one.
+
+    Where the uncertainty is wanted, it is asked for after the estimate.
+    """
     from denoiser.inference import Piece
 
     assert band.planes is not None and band.note is not None
     planes, note = band.planes, band.note
     above, below = band.above - band.fringe[0], band.below - band.fringe[1]
-    return [
-        Piece(planes[..., group], note.scale, note.white, above, below, tag=(job, band))
-        for group in groups(band.colours)
-    ]
+    parts = [planes[..., group] for group in groups(band.colours)]
+    pieces = [Piece(part, note.scale, note.white, above, below, tag=(job, band)) for part in parts]
+    if band.stated:
+        rows = note.scale, note.white, band.above, band.below
+        pieces += [Piece(part, *rows, tag=(job, band), uncertainty=True) for part in parts]
+    return pieces
 
 
 def _origin(piece: Piece) -> tuple[Job, Band]:

@@ -63,8 +63,7 @@ def make_plan(
 
 def _rules(inputs: Sequence[str | Path], destination: Destination, options: BatchOptions, manifest: Manifest) -> Rules:
     outputs = [] if destination.file else [destination.root]
-    if options.residuals:
-        outputs.append(options.residuals)
+    outputs += options.beside.values()
     made: frozenset[Identity] = frozenset()
     root = destination.root.resolve()
     if any(Path(each).resolve().is_relative_to(root) for each in inputs):
@@ -79,8 +78,12 @@ def _check_destination(found: Discovery, destination: Destination, options: Batc
         )
     if destination.file and options.format not in ("keep", SUFFIXES[destination.file.suffix.lower()]):
         raise UsageError(f"{shown(destination.file)}: its suffix contradicts --format {options.format}")
-    if options.residuals and options.residuals.resolve() == destination.root.resolve():
-        raise UsageError("--save-residual: give a directory other than the output's")
+    taken = [destination.root.resolve()]
+    for kind, folder in options.beside.items():
+        if folder.resolve() in taken:
+            other = "the output's" if len(taken) == 1 else "those of the output and of --save-residual"
+            raise UsageError(f"--save-{kind}: give a directory other than {other}")
+        taken.append(folder.resolve())
     outputs = identities([destination.root])
     for root in found.roots:
         if identities([root]) & outputs and not options.suffix:
@@ -101,8 +104,18 @@ def _aim(found: Found, destination: Destination, options: BatchOptions) -> Item:
         place, form = _place(found.relative, options), options.format
     keeps = form in ("keep", SUFFIXES.get(found.path.suffix.lower()))
     action = Action.COPY if options.copies and keeps else Action.PROCESS
-    residual = options.residuals / f"{place}.tif" if options.residuals else None
-    return Item(found.path, place, destination.root / place, action, stamp, form, found.relative, residual=residual)
+    beside = {kind: folder / f"{place}.tif" for kind, folder in options.beside.items()}
+    return Item(
+        found.path,
+        place,
+        destination.root / place,
+        action,
+        stamp,
+        form,
+        found.relative,
+        residual=beside.get("residual"),
+        uncertainty=beside.get("uncertainty"),
+    )
 
 
 def _place(relative: str, options: BatchOptions) -> str:

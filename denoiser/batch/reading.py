@@ -49,6 +49,10 @@ class Band:
         The planes with these rows, where there are any.
     results : list of array
         What the network made of the planes, one array per group of channels.
+    stated : bool
+        Whether the network is also asked how uncertain that is.
+    deviations : list of array
+        What it answered, as ``results``.
     """
 
     page: int
@@ -65,6 +69,14 @@ class Band:
     fringe: tuple[int, int] = (0, 0)
     surround: Pixels | None = None
     results: list[NDArray[np.float32]] = field(default_factory=list)
+    stated: bool = False
+    deviations: list[NDArray[np.float32]] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the network has answered all that it was asked."""
+        found: int = sum(array.shape[-1] for array in (*self.results, *self.deviations))
+        return found == self.colours * (1 + self.stated)
 
     @property
     def megapixels(self) -> float:
@@ -95,11 +107,14 @@ class Grid:
         Bands begin on multiples of this many rows.
     limit : int
         Bytes that a band may take.
+    results : int
+        Values that the network gives for each value of colour.
     """
 
     context: int
     multiple: int
     limit: int
+    results: int = 1
 
     @property
     def margin(self) -> int:
@@ -109,7 +124,7 @@ class Grid:
     def band_rows(self, page: Page, streams: bool) -> int:
         """Rows per band: as many as fit, even over the bands of a page."""
         stored = page.width * page.channels * page.dtype.itemsize
-        result = page.width * colours(page) * 4
+        result = page.width * colours(page) * 4 * self.results
         if streams:
             room = self.limit - 2 * (self.margin + FILL_RADIUS) * stored
             rows = room // (stored + result)
@@ -137,6 +152,8 @@ class Reader:
         Bytes per value of colour that the writer needs besides.
     reach : int
         Rows above and below a band that decide about what is done to the network's result.
+    stated : bool
+        Whether the network is asked how uncertain its results are.
     """
 
     grid: Grid
@@ -146,6 +163,7 @@ class Reader:
     needs_range: bool = False
     workspace: int = 0
     reach: int = 0
+    stated: bool = False
 
     def refusal(self, header: Header, limit: int) -> str | None:
         """Why these pages cannot be worked on within so many bytes, or None if they can."""
@@ -223,7 +241,7 @@ class Reader:
 
     def _cost(self, page: Page, kept: int, read: int) -> int:
         stored = page.width * page.channels * page.dtype.itemsize
-        result = page.width * colours(page) * (self.workspace if self.passes else 4)
+        result = page.width * colours(page) * (self.workspace if self.passes else 4 * self.grid.results)
         converted = 0 if page.dtype in (np.uint8, np.uint16, np.float32) else result
         return kept * result + read * (stored + converted) + PIECE_BYTES
 
@@ -240,6 +258,7 @@ class Reader:
             planes = planes[top - first : bottom - first]
             note = split(pixels, page, values)[1]
         band = Band(window.index, start, stop, pixels, colours(page), planes, start - top, bottom - stop, note)
+        band.stated = self.stated
         if self.reach:
             band.fringe = min(self.reach, band.above), min(self.reach, band.below)
             band.surround = planes[band.above - band.fringe[0] : len(planes) - band.below + band.fringe[1]]
@@ -277,5 +296,5 @@ def colours(page: Page) -> int:
 
 
 def pages_of(header: Header) -> tuple[Page, ...]:
-    """The pages of a residual: the colours of each page as float32."""
+    """The pages of a float picture beside an output: the colours of each page as float32."""
     return tuple(Page(page.height, page.width, colours(page), np.dtype(np.float32)) for page in header.pages)

@@ -64,6 +64,7 @@ class FileResult:
     losses: tuple[str, ...] = ()
     checks: Mapping[str, Any] = field(default_factory=dict)
     residual: Path | None = None
+    uncertainty: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -79,6 +80,7 @@ class FileResult:
             "losses": list(self.losses),
             "checks": dict(self.checks),
             "residual": shown(self.residual) if self.residual else None,
+            "uncertainty": shown(self.uncertainty) if self.uncertainty else None,
         }
 
 

@@ -94,6 +94,8 @@ class _Run(Session):
         self.options: RunOptions = options
         self.denoiser = denoiser
         self.given = denoiser is not None
+        if options.save_uncertainty is not None:
+            _check_uncertainty(options, denoiser)
 
     @property
     def verb(self) -> str:
@@ -165,6 +167,15 @@ def _identity(options: RunOptions, denoiser: Denoiser | None) -> str:
     from denoiser import weights
 
     return weights.file_hash(weights.resolve(options.model))
+
+
+def _check_uncertainty(options: RunOptions, denoiser: Denoiser | None) -> None:
+    from denoiser.inference import uncertainty
+
+    if denoiser is None:
+        uncertainty.check_model(options.model)
+    else:
+        uncertainty.check(denoiser.needs, str(denoiser.describe()["model"]))
 
 
 def _speed(network: Denoiser) -> float:

@@ -260,6 +260,7 @@ def _planned(item: Item) -> FileResult:
         warnings=(item.warning,) if item.warning else (),
         losses=item.losses,
         residual=item.residual,
+        uncertainty=item.uncertainty,
     )
 
 

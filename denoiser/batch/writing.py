@@ -27,7 +27,7 @@ from denoiser.controls import Controls
 from denoiser.errors import InputError, OutputError
 from denoiser.images import Header, Target, save
 from denoiser.images.image import Pixels
-from denoiser.images.pixels import join
+from denoiser.images.pixels import deviation, join
 
 OLD_SECONDS = 24 * 3600.0
 """A temporary file of another share, or of a run without a lock, is a dead run's when nobody wrote it for so long."""
@@ -90,17 +90,16 @@ class Writer:
         """
         assert job.header is not None and job.item.target is not None
         with self._temporary(job.item.target) as temporary:
-            residual = self._residual(job)
+            beside = self._beside(job)
             try:
                 checks = Checks.of(job.header.pages[0].dtype)
                 target = Target(job.form, quality=self.options.quality)
-                save(temporary, self._like(job.header), self._pages(job, checks, residual), target)
+                save(temporary, self._like(job.header), self._pages(job, checks, beside), target)
                 self._check(job, checks)
-                made = residual.finish() if residual else None
-                self._commit(job, temporary, made)
+                self._commit(job, temporary, {kind: each.finish() for kind, each in beside.items()})
             finally:
-                if residual:
-                    residual.abandon()
+                for each in beside.values():
+                    each.abandon()
 
     def copy(self, job: Job) -> None:
         """Copy the input byte for byte. Raises as :meth:`write`."""
@@ -109,7 +108,7 @@ class Writer:
             with temporary.open("wb") as output:
                 for chunk in _chunks(job.item.source):
                     output.write(chunk)
-            self._commit(job, temporary, None)
+            self._commit(job, temporary, {})
 
     def _temporary(self, target: Path) -> _Temporary:
         return _Temporary(target, self.owner, self._make_folder)
@@ -120,23 +119,21 @@ class Writer:
             with self._lock:
                 self._folders.add(folder)
 
-    def _residual(self, job: Job) -> _Residual | None:
+    def _beside(self, job: Job) -> dict[str, _Beside]:
         assert job.header is not None
-        if job.item.residual is None:
-            return None
         like = Header(job.item.source, "tiff", pages_of(job.header), streams=True)
-        return _Residual(self._temporary(job.item.residual), like)
+        return {kind: _Beside(self._temporary(path), like) for kind, path in job.item.beside.items()}
 
     def _like(self, header: Header) -> Header:
         """What the output is like, besides its pixels: the input."""
         return header
 
-    def _pages(self, job: Job, checks: Checks, residual: _Residual | None) -> Iterator[Iterator[Pixels]]:
+    def _pages(self, job: Job, checks: Checks, beside: dict[str, _Beside]) -> Iterator[Iterator[Pixels]]:
         assert job.header is not None
         for page in job.header.pages:
-            yield self._bands(job, page.height, checks, residual)
+            yield self._bands(job, page.height, checks, beside)
 
-    def _bands(self, job: Job, height: int, checks: Checks, residual: _Residual | None) -> Iterator[Pixels]:
+    def _bands(self, job: Job, height: int, checks: Checks, beside: dict[str, _Beside]) -> Iterator[Pixels]:
         row = 0
         while row < height:
             band = job.outgoing.get()
@@ -144,11 +141,11 @@ class Writer:
                 raise Cancelled
             row = band.stop
             try:
-                yield self._join(job, band, checks, residual)
+                yield self._join(job, band, checks, beside)
             finally:
                 band.release()
 
-    def _join(self, job: Job, band: Band, checks: Checks, residual: _Residual | None) -> Pixels:
+    def _join(self, job: Job, band: Band, checks: Checks, beside: dict[str, _Beside]) -> Pixels:
         """Restore the stored dtype of one band; look at it on the way."""
         if band.note is None:
             return band.pixels
@@ -159,9 +156,11 @@ class Writer:
         pixels = join(values, band.note, self.controls.overall)
         before, after = band.pixels[..., : values.shape[-1]], pixels[..., : values.shape[-1]]
         checks.add(before, after, values, band.note.missing)
-        if residual:
-            residual.put(_difference(before, after))
-        band.results, band.surround = [], None
+        if "residual" in beside:
+            beside["residual"].put(_difference(before, after))
+        if "uncertainty" in beside:
+            beside["uncertainty"].put(deviation(np.concatenate(band.deviations, axis=-1), band.note))
+        band.results, band.deviations, band.surround = [], [], None
         band.release()
         return pixels
 
@@ -172,18 +171,21 @@ class Writer:
         if problem := checks.problem():
             raise CheckError(f"its result did not pass the check and was thrown away: {problem}")
 
-    def _commit(self, job: Job, temporary: Path, residual: Path | None) -> None:
-        """Give a finished file its name. The order of these steps is what makes a kill harmless."""
+    def _commit(self, job: Job, temporary: Path, beside: dict[str, Path]) -> None:
+        """Give finished files their names. The order of these steps is what makes a kill harmless."""
         item = job.item
         assert item.target is not None
         content = self._content(job)
-        output, beside = _sync(temporary), _sync(residual) if residual else None
+        output, stamps = _sync(temporary), {kind: _sync(path) for kind, path in beside.items()}
         if not item.replaces and os.path.lexists(item.target):
             raise InputError("its output has appeared while it was computed, from elsewhere; the next run will see it")
         assert job.stamp is not None
-        self.manifest.append(Entry(item.place, job.stamp, content, output, self.key, beside, job.figures))
-        if residual and item.residual:
-            os.replace(residual, item.residual)
+        residual, uncertainty = stamps.get("residual"), stamps.get("uncertainty")
+        self.manifest.append(
+            Entry(item.place, job.stamp, content, output, self.key, residual, job.figures, uncertainty)
+        )
+        for kind, path in beside.items():
+            os.replace(path, item.beside[kind])
         os.replace(temporary, item.target)
 
     def _content(self, job: Job) -> str:
@@ -237,14 +239,14 @@ class _Temporary:
             raise output_error(self.target, error) from error
 
 
-class _Residual:
-    """Writes input minus output beside the output, in a thread of its own: both files are pulled band by band."""
+class _Beside:
+    """Writes a float picture beside the output, in a thread of its own: both files are pulled band by band."""
 
     def __init__(self, temporary: _Temporary, like: Header) -> None:
         self.temporary = temporary
         self.path = temporary.__enter__()
         self._bands: queue.Queue[Pixels | None] = queue.Queue(maxsize=2)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="residual")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="beside")
         pages = (self._page(page.height) for page in like.pages)
         self._saving = self._thread.submit(save, self.path, like, pages, Target("tiff"))
 

@@ -252,6 +252,14 @@ Quality = Annotated[
 SaveResidual = Annotated[
     Path | None, option("--save-residual", metavar="DIR", help="Also write input minus output, as float TIFF.")
 ]
+SaveUncertainty = Annotated[
+    Path | None,
+    option(
+        "--save-uncertainty",
+        metavar="DIR",
+        help="Also write how uncertain each value is, as float TIFF; for models that state it, such as vdae.",
+    ),
+]
 Strict = Annotated[bool, option("--strict", help="A file fails when the target format cannot keep all it holds.")]
 DryRun = Annotated[bool, option("--dry-run", "-n", help="Print the plan: read, written, skipped, lost. Write nothing.")]
 

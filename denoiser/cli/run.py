@@ -43,6 +43,7 @@ def run(
     suffix: o.Suffix = "",
     quality: o.Quality = None,
     save_residual: o.SaveResidual = None,
+    save_uncertainty: o.SaveUncertainty = None,
     white: o.White = None,
     black: o.Black = None,
     strict: o.Strict = False,

@@ -12,6 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from denoiser.models.needs import Needs
+
+NEEDS = Needs(channels=3, multiple_of=4, receptive_field=1, states_uncertainty=True)
+
 
 @dataclass
 class FakeDenoiser:
@@ -35,6 +39,7 @@ class FakeDenoiser:
     context_rows: int = 1
     row_multiple: int = 4
     needs_range: bool = False
+    needs: Needs = NEEDS
     heights: list[int] = field(default_factory=list)
     held: int = 0
     most_held: int = 0
@@ -64,6 +69,8 @@ class FakeDenoiser:
     def _one(self, piece: Any) -> NDArray[np.float32]:
         time.sleep(self.seconds)
         values = piece.values.astype(np.float32) * np.float32(piece.scale)
+        if piece.uncertainty:  # a hundredth of the value itself
+            return values[piece.above : len(values) - piece.below] * np.float32(0.01)
         padded = np.pad(values, ((1, 1), (0, 0), (0, 0)), mode="edge")
         mean = (padded[:-2] + padded[1:-1] + padded[2:]) / np.float32(3)
         result = mean[piece.above : len(mean) - piece.below]

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -365,6 +366,48 @@ def test_residuals_of_large_pictures_come_band_by_band(tmp_path: Path, runs: Run
     made = np.load(tmp_path / "out" / "a.npy").astype(np.float32)
     difference = tifffile.imread(tmp_path / "res" / "a.npy.tif").reshape(array.shape)
     np.testing.assert_array_equal(difference, array - made)
+
+
+def test_the_uncertainty_lies_beside_the_output(tmp_path: Path, runs: Runs) -> None:
+    import tifffile
+
+    array = picture(5, 900, 20, 4, np.uint16)
+    write_npy(tmp_path / "in" / "a.npy", np.stack([array, array[::-1]]))
+    floats = picture(6, dtype=np.float32)
+    floats[3, 4] = np.nan
+    write_npy(tmp_path / "in" / "c.npy", floats * 500)
+    write_png(tmp_path / "in" / "sub" / "b.png", 1)
+    folders = {"save_uncertainty": tmp_path / "dev", "save_residual": tmp_path / "res"}
+    report = runs(white=1000.0, max_memory=400_000, **folders)
+    assert statuses(report) == ["done"] * 3
+    assert report.files[0].uncertainty == tmp_path / "dev" / "a.npy.tif"
+    deviation = tifffile.imread(tmp_path / "dev" / "a.npy.tif")
+    assert deviation.dtype == np.float32
+    expected = np.stack([array, array[::-1]]) / 100
+    np.testing.assert_allclose(deviation.reshape(expected.shape), expected, rtol=1e-5)
+    deviation = tifffile.imread(tmp_path / "dev" / "c.npy.tif")
+    assert np.isnan(deviation[3, 4]).all() and np.isnan(deviation).sum() == 3
+    runs(output=tmp_path / "plain", white=1000.0)
+    assert (tmp_path / "plain" / "a.npy").read_bytes() == (tmp_path / "out" / "a.npy").read_bytes()
+    assert statuses(runs(white=1000.0, **folders)) == ["skipped"] * 3
+    (tmp_path / "dev" / "sub" / "b.png.tif").unlink()
+    assert statuses(runs(white=1000.0, **folders)) == ["skipped", "skipped", "done"]
+    assert statuses(runs(white=1000.0, exists="rename", **folders)) == ["done"] * 3
+    assert (tmp_path / "dev" / "a-1.npy.tif").exists()
+    assert leftovers(tmp_path) == []
+
+
+def test_uncertainty_of_a_model_that_states_none(folder: Path, tmp_path: Path, runs: Runs) -> None:
+    able = FakeDenoiser().needs
+    with pytest.raises(UsageError, match="--arch vdae"):
+        runs(FakeDenoiser(needs=replace(able, states_uncertainty=False)), save_uncertainty=tmp_path / "dev")
+    with pytest.raises(UsageError, match="model unet does not state"):
+        run(folder, tmp_path / "out", RunOptions(model="unet", save_uncertainty=tmp_path / "dev"))
+    with pytest.raises(UsageError, match="--save-uncertainty"):
+        RunOptions(strength=0, save_uncertainty=tmp_path / "dev")
+    with pytest.raises(UsageError, match="--save-uncertainty: give a directory other than"):
+        runs(save_residual=tmp_path / "both", save_uncertainty=tmp_path / "both")
+    assert not (tmp_path / "out").exists()
 
 
 def test_changed_inputs_and_options_are_done_again(folder: Path, tmp_path: Path, runs: Runs) -> None:
