@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -121,6 +121,10 @@ class Grid:
         """Rows read above and below a band: context that begins on the multiple."""
         return math.ceil(self.context / self.multiple) * self.multiple
 
+    def beside(self, held: int) -> Grid:
+        """The grid for what is left of the budget besides so many bytes."""
+        return replace(self, limit=max(self.limit - held // BAND_SHARE, self.limit // BAND_SHARE))
+
     def band_rows(self, page: Page, streams: bool) -> int:
         """Rows per band: as many as fit, even over the bands of a page."""
         stored = page.width * page.channels * page.dtype.itemsize
@@ -202,6 +206,8 @@ class Reader:
         if len(pages) == 1 and self._total(pages[0]) <= min(SMALL_FILE, self.grid.limit):
             yield self._small(source, lease)
             return
+        if source.header.held > SMALL_FILE:
+            lease(source.header.held)  # until the file is written
         assembled = None if form in STREAMING_FORMATS else lease(max(page.nbytes for page in pages))
         for index, page in enumerate(pages):
             for band in self._page(source, index, lease):
@@ -224,7 +230,7 @@ class Reader:
     def _page(self, source: Source, index: int, lease: Callable[[int], Lease]) -> Iterator[Band]:
         page = source.header.pages[index]
         streams = source.header.streams
-        rows = self.grid.band_rows(page, streams)
+        rows = self.grid.beside(source.header.held).band_rows(page, streams)
         values = value_range(page.dtype, self.white, self.black)
         held = None if streams else lease(page.nbytes)
         window = _Window(source, index)

@@ -30,7 +30,7 @@ class NpyRecord:
 
 
 class NpySource:
-    """An open .npy file, mapped into memory and not read.
+    """An open .npy file, of which only the rows are read that are asked for.
 
     Axes are told by their number and the length of the last: (H, W); (H, W, C) and (N, H, W, C) with at most four
     channels; else (N, H, W). Four channels of uint8 are RGBA; four of anything else are data.
@@ -47,6 +47,7 @@ class NpySource:
             raise InputError(f"{path}: pixels of type {dtype} are not supported; convert them to uint16 or float32")
         record = NpyRecord(array.shape, dtype.str)
         self._stack = _as_stack(path, array)
+        self._start = array.offset if array.flags.c_contiguous else None
         count, height, width, channels = self._stack.shape
         page = Page(height, width, channels, dtype.newbyteorder("="), alpha=channels == 4 and dtype == np.uint8)
         self.header = Header(path, "npy", (page,) * count, True, Metadata(native=record))
@@ -54,7 +55,19 @@ class NpySource:
     def read(self, page: int, start: int, stop: int) -> Pixels:
         """Rows ``start:stop`` of a page, (stop - start, W, C)."""
         with reading(self._path):
-            return np.array(self._stack[page, start:stop], self.header.pages[page].dtype, order="C", subok=False)
+            if self._start is None:
+                return np.array(self._stack[page, start:stop], self.header.pages[page].dtype, order="C", subok=False)
+            return self._read(page, start, stop)
+
+    def _read(self, page: int, start: int, stop: int) -> Pixels:
+        """Rows of an array in C order. Mapped pages would count as this process's memory until others need it."""
+        _, height, width, channels = self._stack.shape
+        row = width * channels
+        offset = self._start + (page * height + start) * row * self._stack.itemsize
+        pixels: Pixels = np.fromfile(self._path, self._stack.dtype, (stop - start) * row, offset=offset)
+        if pixels.size != (stop - start) * row:
+            raise InputError(f"{self._path}: cut short, its end is missing; copy it again from its source")
+        return pixels.reshape(-1, width, channels).astype(self.header.pages[page].dtype, copy=False)
 
     def close(self) -> None:
         self._stack = np.empty((0, 0, 0, 0))

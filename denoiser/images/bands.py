@@ -35,7 +35,7 @@ def gather(bands: Iterable[Pixels], page: Page) -> Pixels:
 
 def regroup(bands: Iterable[Pixels], page: Page, rows: int) -> Iterator[Pixels]:
     """The same rows in bands of exactly ``rows`` rows; the last one holds what is left."""
-    waiting: list[Pixels] = []
+    waiting: Pixels | None = None
     held = total = 0
     for band in bands:
         _check(band, page)
@@ -43,17 +43,21 @@ def regroup(bands: Iterable[Pixels], page: Page, rows: int) -> Iterator[Pixels]:
         if total > page.height:
             raise ValueError(f"bands hold more than the {page.height} rows of the page")
         while held + band.shape[0] >= rows:
-            waiting.append(band[: rows - held])
-            band = band[rows - held :]
-            yield waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
-            waiting, held = [], 0
+            if waiting is None:
+                yield band[:rows]
+            else:
+                waiting[held:] = band[: rows - held]
+                yield waiting
+            band, waiting, held = band[rows - held :], None, 0
         if band.shape[0]:
-            waiting.append(band)
+            # Copied, though joining views would do: a view keeps the whole band in memory until the next one is there.
+            waiting = np.empty((rows, page.width, page.channels), page.dtype) if waiting is None else waiting
+            waiting[held : held + band.shape[0]] = band
             held += band.shape[0]
     if total != page.height:
         raise ValueError(f"bands hold {total} rows of {page.height}")
-    if waiting:
-        yield waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
+    if waiting is not None:
+        yield waiting[:held]
 
 
 def _check(band: Pixels, page: Page) -> None:

@@ -54,6 +54,8 @@ class Header:
     """True where rows can be read without decoding the whole file (TIFF strips and tiles, .npy)."""
     metadata: Any = field(default=None, repr=False, compare=False)
     """Private to the codec: everything needed to write the file back as it was."""
+    held: int = 0
+    """Bytes that reading and writing hold besides the rows on their way: strips, or rows of tiles, of TIFF."""
 
     @property
     def megapixels(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import sys
@@ -36,8 +37,17 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 _KEPT_ROWS = 512
 """Decoded rows kept from one read to the next: enough for the context that neighbouring bands share."""
 
+_KEPT_BYTES = 16 << 20
+"""Of larger strips or rows of tiles only those rows are kept that follow the ones asked for."""
+
 _LARGEST_SEGMENT = 64 << 20
-"""Pages whose strips or tile rows decode to more than this many bytes do not count as streaming."""
+"""Pages whose strips or tile rows decode to more than this many bytes count as streaming only if they have many."""
+
+_MANY_SEGMENTS = 8
+
+_HELD_SEGMENTS = 2
+"""Strips or rows of tiles held while a page streams: rows of one are left over from reading, one is gathered to be
+written."""
 
 _REFUSED = {
     PHOTOMETRIC.CFA: "raw sensor data; develop it to RGB first",
@@ -65,7 +75,8 @@ class TiffSource:
         with reading(path):
             self._tif = tifffile.TiffFile(path)
         self._current: tuple[int, tifffile.TiffPage] | None = None
-        self._rows: dict[tuple[int, int], Pixels] = {}
+        self._rows: dict[tuple[int, int], tuple[int, Pixels]] = {}
+        """Decoded rows by page and number of the strip or row of tiles, with the number of the first one."""
         try:
             with reading(path):
                 self._list_pages(max_bytes)
@@ -82,7 +93,7 @@ class TiffSource:
             listing.add(number, tif.pages[number].aspage())
         if not listing.pages:
             raise InputError(f"{path}: holds no picture")
-        if not listing.streams:
+        if listing.largest > _LARGEST_SEGMENT:
             check_size(path, listing.largest, max_bytes, "its strips or tiles")
         self._addresses = listing.addresses
         self._ifds = tuple(listing.ifds)
@@ -95,7 +106,8 @@ class TiffSource:
             cmyk=self._ifds[0].photometric == PHOTOMETRIC.SEPARATED,
             dropped=tuple(dict.fromkeys(listing.dropped)),
         )
-        self.header = Header(path, "tiff", tuple(listing.pages) * count, listing.streams, metadata)
+        held = _HELD_SEGMENTS * listing.largest if listing.streams else 0
+        self.header = Header(path, "tiff", tuple(listing.pages) * count, listing.streams, metadata, held)
 
     def read(self, page: int, start: int, stop: int) -> Pixels:
         """Rows ``start:stop`` of a page, (stop - start, W, C)."""
@@ -133,43 +145,48 @@ class TiffSource:
             pixels.byteswap(inplace=True)
         return np.ascontiguousarray(np.moveaxis(pixels[..., 0], 0, -1)) if planar else pixels[0]
 
-    def _read_segments(
-        self, page: int, directory: tifffile.TiffPage, ifd: Ifd, start: int, stop: int
-    ) -> Pixels:
+    def _read_segments(self, page: int, directory: tifffile.TiffPage, ifd: Ifd, start: int, stop: int) -> Pixels:
         shape = self.header.pages[page]
         pixels = np.empty((stop - start, shape.width, shape.channels), shape.dtype)
         height = _segment_height(directory)
-        kept: dict[tuple[int, int], Pixels] = {}
+        before, self._rows = self._rows, {}
         for row in range(start // height, math.ceil(stop / height)):
-            top = row * height
-            piece = self._rows.get((page, row))
-            if piece is None:
-                piece = self._decode_row(directory, ifd, shape, row)
-            first, last = max(start, top), min(stop, top + piece.shape[0])
-            pixels[first - start : last - start] = piece[first - top : last - top]
-            if last > stop - _KEPT_ROWS:
-                kept[page, row] = piece
-        self._rows = kept
+            top, bottom = row * height, min((row + 1) * height, shape.height)
+            first, last = max(start, top), min(stop, bottom)
+            wanted = pixels[first - start : last - start]
+            large = (bottom - top) * pixels[0].nbytes > _KEPT_BYTES
+            begin, rows = before.pop((page, row), (bottom, None))
+            if rows is not None and begin <= first:
+                wanted[...] = rows[first - begin : last - begin]
+            else:
+                begin = last if large else top
+                rows = np.empty((bottom - begin, shape.width, shape.channels), shape.dtype)
+                self._decode_row(directory, ifd, shape, row, ((first - top, wanted), (begin - top, rows)))
+            if last < bottom or (last > stop - _KEPT_ROWS and not large):
+                self._rows[page, row] = begin, rows
         return pixels
 
-    def _decode_row(self, directory: tifffile.TiffPage, ifd: Ifd, page: Page, row: int) -> Pixels:
-        """A strip, or a row of tiles, as (rows, W, C)."""
+    def _decode_row(
+        self, directory: tifffile.TiffPage, ifd: Ifd, page: Page, row: int, parts: tuple[tuple[int, Pixels], ...]
+    ) -> None:
+        """Decode a strip, or a row of tiles, into parts of it: each its first row and (rows, W, C) to be filled."""
         height = _segment_height(directory)
         rows = min(height, page.height - row * height)
-        samples = directory.samplesperpixel
-        planes = samples if ifd.planar else 1
+        planes = directory.samplesperpixel if ifd.planar else 1
+        samples = 1 if ifd.planar else directory.samplesperpixel
         across = math.ceil(page.width / directory.tilewidth) if directory.is_tiled else 1
         down = math.ceil(page.height / height)
-        decoded = np.empty((rows, page.width, samples), np.bool_ if ifd.bits == 1 else directory.dtype)
-        for plane in range(planes):
+        sparse = np.bool_ if ifd.bits == 1 else directory.dtype
+        for plane, column in itertools.product(range(planes), range(across)):
+            left = column * directory.tilewidth if directory.is_tiled else 0
+            right = min(left + directory.tilewidth, page.width) if directory.is_tiled else page.width
+            segment = self._segment(directory, (plane * down + row) * across + column)
+            if segment is None:
+                segment = np.full((1, rows, right - left, samples), directory.nodata, sparse)
+            decoded = _expand(segment[0, :rows, : right - left], ifd)
             channels = slice(plane, plane + 1) if ifd.planar else slice(None)
-            for column in range(across):
-                left = column * directory.tilewidth if directory.is_tiled else 0
-                index = (plane * down + row) * across + column
-                segment = self._segment(directory, index)
-                place = decoded[:, left : left + directory.tilewidth if directory.is_tiled else None, channels]
-                place[...] = directory.nodata if segment is None else segment[0, :rows, : place.shape[1]]
-        return _expand(decoded, ifd)
+            for first, part in parts:
+                part[:, left:right, channels] = decoded[first : first + len(part)]
 
     def _segment(self, directory: tifffile.TiffPage, index: int) -> Any:
         """One decoded strip or tile, (1, h, w, samples), or None where the file leaves it out."""
@@ -210,7 +227,7 @@ class _Listing:
         self.common = Common()
         self.streams = True
         self.largest = 0
-        """Bytes of the largest strip or row of tiles of pages that do not stream."""
+        """Bytes of the largest strip or row of tiles."""
 
     def add(self, number: int, main: tifffile.TiffPage) -> None:
         """Take in a main directory and the SubIFDs below it, reduced versions as pages of their own."""
@@ -241,8 +258,9 @@ class _Listing:
         if ifd.compression not in (written_compression(page, ifd), COMPRESSION.OJPEG) and not ifd.bits:
             self.dropped.append(f"{COMPRESSION(ifd.compression).name} compression")
         if not _is_uncompressed(directory):
-            self.largest = max(self.largest, _segment_bytes(directory, page))
-            self.streams = self.largest <= _LARGEST_SEGMENT
+            segment = _segment_bytes(directory, page)
+            self.largest = max(self.largest, segment)
+            self.streams &= segment <= max(_LARGEST_SEGMENT, page.nbytes // _MANY_SEGMENTS)
 
 
 def _subpages(page: tifffile.TiffPage) -> list[tifffile.TiffPage]:

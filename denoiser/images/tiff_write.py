@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -224,8 +225,10 @@ class _PageWriter:
             rows = regroup(bands, page, self._rows)
         if self._compression == COMPRESSION.NONE and not self._tile:
             return (np.ascontiguousarray(row) for row in rows)
-        pieces = chain.from_iterable(_tiles_of(row, self._tile) for row in rows) if self._tile else rows
-        workers = tifffile.TIFF.MAXWORKERS if page.nbytes >= _PARALLEL else 1
+        # A generator expression would keep each row of tiles until the next one is there; map does not.
+        pieces = chain.from_iterable(map(partial(_tiles_of, tile=self._tile), rows)) if self._tile else rows
+        compresses = self._compression != COMPRESSION.NONE
+        workers = tifffile.TIFF.MAXWORKERS if compresses and page.nbytes >= _PARALLEL else 1
         return _encoded(pieces, self._encode, workers)
 
     def _encode(self, piece: Pixels) -> bytes:

@@ -11,6 +11,7 @@ import pytest
 import tifffile
 
 from denoiser import images
+from denoiser.errors import InputError
 from denoiser.images import Source, Target
 from tests.images.samples import picture
 
@@ -190,3 +191,38 @@ def test_quality_of_jpeg_inside_tiff(tmp_path: Path) -> None:
             images.save(tmp_path / "out.tif", source.header, [bands(source, 0, 48)], Target(quality=quality))
         sizes.append((tmp_path / "out.tif").stat().st_size)
     assert sizes[0] < sizes[1]
+
+
+def test_rows_of_wide_tiles_are_counted_and_not_hoarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.random.default_rng(0).integers(0, 65536, (1600, 9000), np.uint16)  # 29 MB; a row of tiles 9.2 MB
+    tifffile.imwrite(tmp_path / "in.tif", pixels, tile=(512, 512))
+    with images.open_source(tmp_path / "in.tif") as source:
+        row_of_tiles = 512 * 9000 * 2
+        assert source.header.streams and source.header.held == 2 * row_of_tiles
+    monkeypatch.setattr("denoiser.images.tiff._KEPT_BYTES", 1 << 20)
+    peak = peak_of(lambda: rewrite(tmp_path / "in.tif", tmp_path / "out.tif", height=100))
+    assert peak < 2 * row_of_tiles + 6e6  # and two bands and a few tiles
+    assert np.array_equal(tifffile.imread(tmp_path / "out.tif"), pixels)
+
+
+def test_large_strips_and_tiles_stream_where_there_are_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("denoiser.images.tiff._LARGEST_SEGMENT", 1000)
+    for tile, streams in ((16, True), (48, False)):
+        tifffile.imwrite(tmp_path / "in.tif", picture("u2", height=200), tile=(tile, 64))
+        with images.open_source(tmp_path / "in.tif", 1 << 20) as source:
+            assert source.header.streams is streams
+    with pytest.raises(InputError, match="its strips or tiles take 6 KiB decoded"):
+        images.open_source(tmp_path / "in.tif", 5000)
+
+
+def test_npy_does_not_stay_mapped_into_memory(tmp_path: Path) -> None:
+    array = np.arange(6 * 5 * 4 * 3, dtype=">u2").reshape(6, 5, 4, 3)
+    np.save(tmp_path / "in.npy", array)
+    np.save(tmp_path / "fortran.npy", np.asfortranarray(array))
+    for name in ("in.npy", "fortran.npy"):
+        with images.open_source(tmp_path / name) as source:
+            assert np.array_equal(source.read(4, 1, 4), array[4, 1:4])
+    with images.open_source(tmp_path / "in.npy") as source:
+        (tmp_path / "in.npy").write_bytes((tmp_path / "in.npy").read_bytes()[:-2])
+        with pytest.raises(InputError, match="cut short"):
+            source.read(5, 2, 5)
