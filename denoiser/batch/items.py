@@ -78,6 +78,8 @@ class Item:
         Whether a file is there that may be replaced.
     refresh : Entry or None
         What the manifest should learn about a finished output: its input's new time.
+    pictured : bool
+        Whether views of it are kept for a page.
     pages, megapixels, losses
         Known after :func:`inspect` alone.
     """
@@ -95,6 +97,7 @@ class Item:
     uncertainty: Path | None = None
     replaces: bool = False
     refresh: Entry | None = None
+    pictured: bool = False
     pages: int = 0
     megapixels: float = 0.0
     losses: tuple[str, ...] = ()

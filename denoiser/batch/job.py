@@ -14,6 +14,7 @@ from denoiser.batch.items import Action, Item
 from denoiser.batch.manifest import Stamp
 from denoiser.batch.reading import Band
 from denoiser.batch.report import FileResult, Status
+from denoiser.batch.samples import Sample
 from denoiser.errors import DenoiserError, InputError
 from denoiser.images import Header
 
@@ -36,6 +37,8 @@ class Job:
         To the writer; None: there will be no more, abandon the file.
     change : Moments
         Of output minus input, where a job gathers it.
+    sample : Sample or None
+        What the report shows of it, where there is one.
     figures : dict or None
         What the manifest is to remember of the output.
     error : Exception or None
@@ -53,6 +56,9 @@ class Job:
     losses: tuple[str, ...] = ()
     checks: dict[str, Any] = field(default_factory=dict)
     change: Moments = field(default_factory=Moments)
+    sample: Sample | None = None
+    noise: dict[str, Any] = field(default_factory=dict)
+    views: tuple[bytes, bytes] | None = None
     figures: dict[str, Any] | None = None
     error: Exception | None = None
     done: bool = False
@@ -94,6 +100,8 @@ class Job:
             checks=self.checks,
             residual=item.residual,
             uncertainty=item.uncertainty,
+            noise=self.noise,
+            views=self.views,
         )
 
 

@@ -144,6 +144,11 @@ class BatchOptions:
         return {}
 
     @property
+    def samples(self) -> bool:
+        """Whether the middle of each file is looked at for a report."""
+        return False
+
+    @property
     def threads(self) -> int:
         """Number of reading threads, and of writing threads."""
         if isinstance(self.jobs, int):
@@ -175,6 +180,9 @@ class RunOptions(BatchOptions):
         input comes back, bit for bit. Chroma has no effect on pictures of another number of colours than three.
     detail : float
         0 to 1: share of the fine part of the luminance's change that is given back.
+    report : Path or None
+        File that gets the report when all is done: ``.html``, a page with pictures before and after, or ``.json``, the
+        document of :meth:`denoiser.batch.Report.to_json`. A dry run writes none.
     device : str
         ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
     precision : str
@@ -206,10 +214,11 @@ class RunOptions(BatchOptions):
     luma: float = 1.0
     chroma: float = 1.0
     detail: float = 0.0
+    report: Path | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("save_residual", "save_uncertainty"):
+        for name in ("save_residual", "save_uncertainty", "report"):
             if (folder := getattr(self, name)) is not None:
                 object.__setattr__(self, name, Path(folder))
         one_of("--precision", self.precision, PRECISIONS)
@@ -226,6 +235,10 @@ class RunOptions(BatchOptions):
     @property
     def copies(self) -> bool:
         return self.controls.overall == 0
+
+    @property
+    def samples(self) -> bool:
+        return self.report is not None
 
     @property
     def controls(self) -> Controls:

@@ -50,6 +50,11 @@ class FileResult:
         What the target format could not keep.
     checks : dict
         The figures that were checked before the file got its name, see :mod:`denoiser.batch.checks`.
+    noise : dict
+        What a sample says of the noise before and after, where a report was asked for, see
+        :mod:`denoiser.batch.samples`.
+    views : (bytes, bytes) or None
+        The middle before and after as WebP, of the files that are shown on a page.
     """
 
     source: Path
@@ -65,6 +70,8 @@ class FileResult:
     checks: Mapping[str, Any] = field(default_factory=dict)
     residual: Path | None = None
     uncertainty: Path | None = None
+    noise: Mapping[str, Any] = field(default_factory=dict)
+    views: tuple[bytes, bytes] | None = field(default=None, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -79,6 +86,7 @@ class FileResult:
             "warnings": list(self.warnings),
             "losses": list(self.losses),
             "checks": dict(self.checks),
+            "noise": dict(self.noise),
             "residual": shown(self.residual) if self.residual else None,
             "uncertainty": shown(self.uncertainty) if self.uncertainty else None,
         }

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from denoiser.batch import page
 from denoiser.batch.flow import Stop
 from denoiser.batch.items import Destination, Item, Plan
 from denoiser.batch.options import RunOptions
 from denoiser.batch.pipeline import Pipeline, Shared
 from denoiser.batch.report import Report
+from denoiser.batch.samples import picture
 from denoiser.batch.session import Session
 from denoiser.batch.writing import Writer
 from denoiser.progress import Progress, Silent
@@ -74,7 +76,13 @@ def run(
     """
     files = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     options = options or RunOptions()
-    return _Run(files, Destination.of(output), options, progress or Silent(), denoiser, stop or Stop()).execute()
+    session = _Run(files, Destination.of(output), options, progress or Silent(), denoiser, stop or Stop())
+    if options.report is None or options.dry_run:
+        return session.execute()
+    page.check(options.report)
+    report = session.execute()
+    page.write(options.report, report)
+    return report
 
 
 class _Run(Session):
@@ -148,6 +156,8 @@ class _Run(Session):
 
     def _passes(self, shared: Shared, work: Sequence[Item]) -> None:
         """The pass over all files, and a second one in full precision over those that failed their check."""
+        if self.options.samples:
+            work = picture(work, page.PICTURES)
         network = None if self.options.copies else self.denoiser
         half = network is not None and not self.given and network.describe().get("precision") != "fp32"
         first = Pipeline(shared, work, network, second_try=half)

@@ -23,6 +23,7 @@ from denoiser.batch.manifest import Entry, Manifest, Stamp, content_hash
 from denoiser.batch.names import shown
 from denoiser.batch.options import BatchOptions
 from denoiser.batch.reading import Band, pages_of
+from denoiser.batch.samples import Sample
 from denoiser.controls import Controls
 from denoiser.errors import InputError, OutputError
 from denoiser.images import Header, Target, save
@@ -93,9 +94,13 @@ class Writer:
             beside = self._beside(job)
             try:
                 checks = Checks.of(job.header.pages[0].dtype)
+                job.sample = Sample.of(job.header, self.options) if self.options.samples else None
                 target = Target(job.form, quality=self.options.quality)
                 save(temporary, self._like(job.header), self._pages(job, checks, beside), target)
                 self._check(job, checks)
+                if job.sample:
+                    job.noise = job.sample.noise()
+                    job.views = job.sample.views() if job.item.pictured else None
                 self._commit(job, temporary, {kind: each.finish() for kind, each in beside.items()})
             finally:
                 for each in beside.values():
@@ -160,6 +165,8 @@ class Writer:
             beside["residual"].put(_difference(before, after))
         if "uncertainty" in beside:
             beside["uncertainty"].put(deviation(np.concatenate(band.deviations, axis=-1), band.note))
+        if job.sample:
+            job.sample.add(band, before, after)
         band.results, band.deviations, band.surround = [], [], None
         band.release()
         return pixels

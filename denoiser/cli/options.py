@@ -263,6 +263,11 @@ SaveUncertainty = Annotated[
 Strict = Annotated[bool, option("--strict", help="A file fails when the target format cannot keep all it holds.")]
 DryRun = Annotated[bool, option("--dry-run", "-n", help="Print the plan: read, written, skipped, lost. Write nothing.")]
 
+Report = Annotated[
+    Path | None,
+    option("--report", metavar="FILE", help="Also write a report: .html with pictures before and after, or .json."),
+]
+
 # For cron and clusters.
 MaxRuntime = Annotated[
     float | None,

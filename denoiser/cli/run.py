@@ -53,6 +53,7 @@ def run(
     min_age: o.MinAge = "0",
     no_lock: o.NoLock = False,
     shard: o.Shard = None,
+    report: o.Report = None,
     json: o.Json = False,
     events: o.Events = None,
     quiet: o.Quiet = False,
@@ -78,6 +79,6 @@ def run(
         streams.as_files(inputs, output) as (paths, target),
         signals.stopping(stop),
     ):
-        report = core.run(paths, target, options, progress=talk, stop=stop)
-        summary.show(report, talk, json)
-    raise typer.Exit(report.exit_code)
+        done = core.run(paths, target, options, progress=talk, stop=stop)
+        summary.show(done, talk, json)
+    raise typer.Exit(done.exit_code)
