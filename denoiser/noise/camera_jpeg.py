@@ -124,8 +124,8 @@ def _quantised(planes: Any, step: Any, random: Random) -> Any:
     across = planes.reshape(count, channels, height, width // 8, 8) @ cosines.swapaxes(0, 1)
     both = cosines @ across.reshape(count, channels, height // 8, 8, width)
     waves = both.reshape(count, channels, height // 8, 8, width // 8, 8)
-    # Whole means over blocks make halves common, which libjpeg rounds away from 0: a hair takes them there.
-    waves = (waves * (1.00001 / step)).round() * step
+    # libjpeg knows waves to 1/8, which makes halves common, and rounds these away from 0: a hair takes them there.
+    waves = ((waves * 8).round() * (1.00001 / 8 / step)).round() * step
     down = cosines.swapaxes(0, 1) @ waves.reshape(count, channels, height // 8, 8, width)
     made = down.reshape(count, channels, height, width // 8, 8) @ cosines
     return made.reshape(count, channels, height, width)
