@@ -108,32 +108,41 @@ def saturated(seen: Any, noise: Any, gains: Any) -> Any:
     return (balanced + noise * gains).clip(max=1) - balanced.clip(max=1)
 
 
-def smoothed(noise: Any, luma: Any, chroma: Any) -> Any:
-    """Noise after smoothing or sharpening of luma and smoothing of chroma, with 3 pixels less on each side.
+def smoothed(noise: Any, smooth: Any, spread: Any, sharpen: Any, chroma: Any) -> Any:
+    """Noise after smoothing and sharpening of luma and smoothing of chroma, with 3 pixels less on each side.
 
     Parameters
     ----------
     noise : array
         (N, C, H, W); other than three channels are luma alone.
-    luma, chroma : array or float
-        (N, 1, 1, 1), the part of the smoothed noise in the result. Luma is smoothed by the binomial filter of 3 x 3; a
-        negative part sharpens, as unsharp masking does. Chroma is smoothed by that of 3 x 3 and its dilation.
+    smooth, chroma : array or float
+        (N, 1, 1, 1), the part of the smoothed noise in the result, 0 to 1. What stays is the fine grain that noise
+        reduction of cameras leaves over the blotches.
+    spread : array or float
+        How wide luma is smoothed: by the binomial filter of 3 x 3 (0), that followed by its dilation (1), or a mixture.
+        Chroma is always smoothed by both.
+    sharpen : array or float
+        The part of what the binomial filter takes away that is added: unsharp masking.
     """
     if noise.shape[1] != 3:
-        return _mixed(noise, _binomial(noise, 1), luma, SOFT_REACH)
+        return _refined(noise, smooth, spread, sharpen)
     weights = [noise[:, i : i + 1] * weight for i, weight in enumerate(_LUMA)]
     light = weights[0] + weights[1] + weights[2]
     colour = noise - light
-    soft = _binomial(_binomial(colour, 1), 2)
-    return _mixed(light, _binomial(light, 1), luma, SOFT_REACH) + _mixed(colour, soft, chroma, SOFT_REACH)
+    fine = _without(colour, SOFT_REACH)
+    return _refined(light, smooth, spread, sharpen) + fine + chroma * (_binomial(_binomial(colour, 1), 2) - fine)
 
 
-def _mixed(noise: Any, soft: Any, part: Any, margin: int) -> Any:
-    """A part of the smoothed noise and the rest of the noise itself, both without the margin of the noise."""
-    inner = noise[:, :, margin:-margin, margin:-margin]
-    rest = (soft.shape[2] - inner.shape[2]) // 2
-    soft = soft[:, :, rest:-rest, rest:-rest] if rest else soft
-    return inner + part * (soft - inner)
+def _refined(light: Any, smooth: Any, spread: Any, sharpen: Any) -> Any:
+    """Luma smoothed and sharpened."""
+    fine, narrow = _without(light, SOFT_REACH), _binomial(light, 1)
+    wide, narrow = _binomial(narrow, 2), _without(narrow, 2)
+    return fine + (smooth - sharpen) * (narrow - fine) + smooth * spread * (wide - narrow)
+
+
+def _without(planes: Any, margin: int) -> Any:
+    """Planes without so many pixels on each side."""
+    return planes[:, :, margin:-margin, margin:-margin]
 
 
 def _binomial(planes: Any, step: int) -> Any:

@@ -136,13 +136,20 @@ def test_smoothing_and_sharpening_move_luma_and_chroma_apart() -> None:
         return float(luma.std()), float((planes - luma).std())
 
     luma, chroma = parts(noise[:, :, 3:-3, 3:-3])
-    assert np.allclose(smoothed(noise, 0, 0), noise[:, :, 3:-3, 3:-3], atol=1e-6)
-    assert parts(smoothed(noise, 0, 1)) == (pytest.approx(luma, rel=1e-3), pytest.approx(44 / 256 * chroma, rel=0.03))
+    assert np.allclose(smoothed(noise, 0, 1, 0, 0), noise[:, :, 3:-3, 3:-3], atol=1e-6)
+    assert parts(smoothed(noise, 0, 0, 0, 1)) == (
+        pytest.approx(luma, rel=1e-3),
+        pytest.approx(44 / 256 * chroma, rel=0.03),
+    )
     # The binomial filter and its dilation have weights 1, 2, 3, 4, 3, 2, 1, whose squares sum to 44 / 256 (above). The
     # binomial filter alone keeps (3 / 8)^2 of the power of white noise, and 1 / 4 of the pixel itself.
-    assert parts(smoothed(noise, 1, 0)) == (pytest.approx(3 / 8 * luma, rel=0.02), pytest.approx(chroma, rel=1e-3))
+    assert parts(smoothed(noise, 1, 0, 0, 0)) == (
+        pytest.approx(3 / 8 * luma, rel=0.02),
+        pytest.approx(chroma, rel=1e-3),
+    )
+    assert parts(smoothed(noise, 1, 1, 0, 0))[0] == pytest.approx(44 / 256 * luma, rel=0.03)
     gain = (1.5**2 - 2 * 1.5 * 0.5 / 4 + 0.25 * (3 / 8) ** 2) ** 0.5
-    assert parts(smoothed(noise, -0.5, 0))[0] == pytest.approx(gain * luma, rel=0.02)
+    assert parts(smoothed(noise, 0, 0, 0.5, 0))[0] == pytest.approx(gain * luma, rel=0.02)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -234,7 +241,7 @@ def test_numpy_and_torch_make_the_same_picture_of_the_same_numbers(spec: str, ch
 def test_numpy_and_torch_agree_in_mean_variance_and_correlation() -> None:
     gray = flat(0.45, count=400, side=24)
     spec = (
-        "iso=1600,electrons=20000,bands=0.1,exposure=1.2,red=2,blue=1.7,gradient=1,shrunk=0,smooth=0.3,sharpen=0,"
+        "iso=1600,electrons=20000,bands=0.1,exposure=1.2,red=2,blue=1.7,gradient=1,shrunk=0,smooth=0.3,spread=0,sharpen=0,"
         "chroma=0.5,contrast=1.3,jpeg=1,quality=90,subsampling=1,grid=corner"
     )
     samples = []
