@@ -50,6 +50,21 @@ def test_the_noisy_pictures_are_those_of_their_script(tmp_path: Path) -> None:
     assert sum(path.stat().st_size for path in NOISY.rglob("*") if path.is_file()) < 1_500_000
 
 
+def test_the_pictures_of_the_controls_can_be_drawn_again(tmp_path: Path) -> None:
+    done = call(sys.executable, EXAMPLES / "make_controls.py", tmp_path / "pictures", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert names(tmp_path / "pictures") <= names(REPOSITORY / "docs" / "pictures")
+    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines()[2:]]
+    luminance = {row[0]: float(row[1]) for row in rows}
+    colours = {row[0]: float(row[2]) for row in rows}
+    plain = "plain result"
+    assert colours["--luma 0"] == pytest.approx(colours[plain], abs=0.1)
+    assert luminance["--luma 0"] == pytest.approx(luminance["input"], abs=0.1)
+    assert luminance["--chroma 0"] == pytest.approx(luminance[plain], abs=0.1)
+    assert colours["--chroma 0"] == pytest.approx(colours["input"], abs=0.1)
+    assert luminance[plain] < luminance["--detail 0.3"] < luminance["--detail 0.6"] < luminance["input"]
+
+
 def test_the_demo(tmp_path: Path) -> None:
     out = tmp_path / "demo-out"
     done = call("denoiser", "run", NOISY, out, "--model", "unet", cwd=tmp_path)
