@@ -38,8 +38,8 @@ from denoiser.progress import Progress, Silent
 
 SIDECAR = "corruption.json"
 SIDECAR_SCHEMA = "denoiser.corruption/1"
-WORKSPACE = 24
-"""Bytes per value that making noise takes: the picture and several arrays as float32, counts as 64-bit integers."""
+WORKSPACE = 40
+"""Bytes per value that making noise takes: the picture and several arrays as float32; `camera` needs the most."""
 FAR_BEYOND_WHITE = 2.0
 """Floats without a declared range count as 0 to 1. Above this the user is told so, and nothing else follows."""
 

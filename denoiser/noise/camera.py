@@ -63,6 +63,13 @@ class Camera:
     )
 
     def apply(self, x: Any, random: Random) -> Any:
+        saved = self._saved(self._taken(x, random), random)
+        made = random.zeros(tuple(x.shape))
+        made.swapaxes(1, 3).swapaxes(2, 3)[:] = saved / 255
+        return made
+
+    def _taken(self, x: Any, random: Random) -> Any:
+        """The pictures before compression: (N, H, W, C) in [0, 1] -> (N, C, H, W), whole numbers 0 to 255."""
         count, height, width, channels = tuple(x.shape)
         # Noise needs neighbours beyond the edges: the nearest pixels stand in for them.
         margin = REACH + SOFT_REACH
@@ -74,10 +81,7 @@ class Camera:
         # network that learns to undo that sharpens what it should leave; so the clean picture stays as it was.
         parts = (each.draw(count, random) for each in (self.smooth, self.spread, self.sharpen, self.chroma))
         noise = smoothed(noise, *parts)
-        levels = toned(light[:, :, margin:-margin, margin:-margin] + noise, contrast, random) * 255
-        made = random.zeros(tuple(x.shape))
-        made.swapaxes(1, 3).swapaxes(2, 3)[:] = self._saved(levels.round(), random) / 255
-        return made
+        return (toned(light[:, :, margin:-margin, margin:-margin] + noise, contrast, random) * 255).round()
 
     def _colour_noise(self, light: Any, random: Random) -> Any:
         """Noise of a colour sensor, in balanced linear sRGB: (N, 3, H, W) -> (N, 3, H - 4, W - 4)."""

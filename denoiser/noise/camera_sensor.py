@@ -67,23 +67,32 @@ def mosaic_noise(variance: Any, offset: Any, corrected: Any, random: Random) -> 
     red, blue = (1 - row) * (1 - column), row * column
     seen = red * variance[:, 0:1] + (1 - red - blue) * variance[:, 1:2] + blue * variance[:, 2:3]
     z = seen**0.5 * random.normal((count, 1, height, width)) + offset
-    here = z[:, :, 2:-2, 2:-2]
+    here, cross, along_row, along_column, diagonal = _interpolated(z, corrected)
+    red, blue = _without(red, REACH), _without(blue, REACH)
+    # Green sites lie in rows of red, where red is to the left and right, and in rows of blue.
+    red_row, blue_row = ((1 - row) * column)[:, :, 2:-2, 2:-2], (row * (1 - column))[:, :, 2:-2, 2:-2]
+    made = random.zeros((count, 3, height - 2 * REACH, width - 2 * REACH))
+    made[:, 0:1] = red * here + red_row * along_row + blue_row * along_column + blue * diagonal
+    made[:, 1:2] = (1 - red - blue) * here + (red + blue) * cross
+    made[:, 2:3] = blue * here + blue_row * along_row + red_row * along_column + red * diagonal
+    return made
+
+
+def _interpolated(z: Any, corrected: Any) -> tuple[Any, Any, Any, Any, Any]:
+    """Photosites, and each interpolated from neighbours of another colour: around, in its row, in its column, diagonal.
+
+    The other colour's own sites lie up to two pixels away and correct by their gradient, as far as ``corrected`` says.
+    """
+    here = _without(z, REACH)
     beside, above = z[:, :, 2:-2, 1:-3] + z[:, :, 2:-2, 3:-1], z[:, :, 1:-3, 2:-2] + z[:, :, 3:-1, 2:-2]
     corner = z[:, :, 1:-3, 1:-3] + z[:, :, 1:-3, 3:-1] + z[:, :, 3:-1, 1:-3] + z[:, :, 3:-1, 3:-1]
     left, top = z[:, :, 2:-2, :-4] + z[:, :, 2:-2, 4:], z[:, :, :-4, 2:-2] + z[:, :, 4:, 2:-2]
     step = corrected / 8
     cross = (beside + above) / 4 + step * (4 * here - left - top)
-    same_row = beside / 2 + step * (5 * here - corner - left + top / 2)
-    same_column = above / 2 + step * (5 * here - corner - top + left / 2)
+    along_row = beside / 2 + step * (5 * here - corner - left + top / 2)
+    along_column = above / 2 + step * (5 * here - corner - top + left / 2)
     diagonal = corner / 4 + step * (6 * here - 1.5 * (left + top))
-    red, blue = red[:, :, 2:-2, 2:-2], blue[:, :, 2:-2, 2:-2]
-    row, column = row[:, :, 2:-2], column[:, :, :, 2:-2]
-    made = variance[:, :, 2:-2, 2:-2] * 0
-    green_in_red_row, green_in_blue_row = (1 - row) * column, row * (1 - column)
-    made[:, 0:1] = red * here + green_in_red_row * same_row + green_in_blue_row * same_column + blue * diagonal
-    made[:, 1:2] = (1 - red - blue) * here + (red + blue) * cross
-    made[:, 2:3] = blue * here + green_in_blue_row * same_row + green_in_red_row * same_column + red * diagonal
-    return made
+    return here, cross, along_row, along_column, diagonal
 
 
 def _parity(count: int, shape: tuple[int, ...], random: Random) -> Any:
@@ -126,8 +135,7 @@ def smoothed(noise: Any, smooth: Any, spread: Any, sharpen: Any, chroma: Any) ->
     """
     if noise.shape[1] != 3:
         return _refined(noise, smooth, spread, sharpen)
-    weights = [noise[:, i : i + 1] * weight for i, weight in enumerate(_LUMA)]
-    light = weights[0] + weights[1] + weights[2]
+    light = noise[:, 0:1] * _LUMA[0] + noise[:, 1:2] * _LUMA[1] + noise[:, 2:3] * _LUMA[2]
     colour = noise - light
     fine = _without(colour, SOFT_REACH)
     return _refined(light, smooth, spread, sharpen) + fine + chroma * (_binomial(_binomial(colour, 1), 2) - fine)
