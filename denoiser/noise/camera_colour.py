@@ -31,7 +31,7 @@ _CAMERA_FROM_XYZ = np.array(
 """Colour matrices of the four cameras of the Darmstadt Noise Dataset, as Brooks et al. 2019 use them."""
 
 _HIGHLIGHT = 0.9
-"""Gray level above which the inverse of white balance fades, so that white stays white (Brooks et al. 2019, 3.3)."""
+"""Gray level above which the inverse of white balance fades, so that white stays white (Brooks et al. 2019)."""
 
 
 _NOTHING = 1e-9
@@ -78,7 +78,7 @@ def _s_curve(x: Any, slope: Any, random: Random) -> Any:
 def drawn_matrices(count: int, random: Random) -> tuple[Any, Any]:
     """Colour matrices of drawn cameras: from linear sRGB and back, each (N, 3, 3).
 
-    Each picture gets a convex mixture of the four cameras (Brooks et al. 2019, 3.4). The way back is the same mixture
+    Each picture gets a convex mixture of the four cameras (Brooks et al. 2019). The way back is the same mixture
     of the four inverses: nearly the inverse of the mixture, and exact for gray, since all rows sum to 1. What is clean
     never takes the round trip, so it need not be exact.
     """
@@ -108,7 +108,7 @@ def exposed(balanced: Any, gains: Any) -> Any:
     """What the sensor saw, in [0, 1], where 1 is its white: gains undone, except in highlights.
 
     There the plain inverse would make gray of white; it fades to 1 as the mean of the channels goes from 0.9 to 1
-    (Brooks et al. 2019, 3.3). Times the gains such pixels then lie above white, as blown highlights do.
+    (Brooks et al. 2019). Times the gains such pixels then lie above white, as blown highlights do.
     """
     gray = balanced.sum(1)[:, None] / balanced.shape[1]
     fade = ((gray - _HIGHLIGHT) / (1 - _HIGHLIGHT)).clip(0, 1) ** 2

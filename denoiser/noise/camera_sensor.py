@@ -25,7 +25,7 @@ _LUMA = (0.299, 0.587, 0.114)
 def read_variance(shot: Any, count: int, random: Random) -> Any:
     """Variance of the read noise that goes with a shot noise, drawn for each picture.
 
-    log(read) ~ N(2.18 log(shot) + 1.20, 0.26), fitted to the Darmstadt Noise Dataset (Brooks et al. 2019, eq. 5).
+    log(read) ~ N(2.18 log(shot) + 1.20, 0.26), fitted to the Darmstadt Noise Dataset (Brooks et al. 2019).
     Both are variances in units of the sensor's white, shot per unit of signal.
     """
     return math.e**1.20 * shot**2.18 * math.e ** (0.26 * random.normal((count, 1, 1, 1)))
