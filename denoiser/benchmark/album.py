@@ -26,12 +26,12 @@ PER_PIXEL = 1.25
 
 @dataclass(frozen=True)
 class Shot:
-    """One method's result on one noisy picture; pictures are data URIs, ``psnr`` is in words."""
+    """One method's result on one noisy picture; pictures are data URIs, ``caption`` is what its figures say."""
 
     method: str
     image: str
     residual: str
-    psnr: str
+    caption: str
 
 
 @dataclass
@@ -40,13 +40,13 @@ class Case:
 
     noise: str
     noisy: str = ""
-    psnr: str = ""
+    caption: str = ""
     shots: list[Shot] = field(default_factory=list)
 
 
 @dataclass
 class Sheet:
-    """One picture: the truth and its cases."""
+    """One picture: the truth, where it is known, and its cases."""
 
     name: str
     width: int
@@ -78,28 +78,29 @@ class Album:
         self.sheet: Sheet | None = None
         self.noisy: NDArray[Any] | None = None
 
-    def begin(self, name: str, truth: NDArray[Any]) -> None:
-        """A new picture, (H, W, C) in units of the full range."""
+    def begin(self, name: str, source: NDArray[Any], known: bool = True) -> None:
+        """A new picture, (H, W, C) in units of the full range: the truth, where it is known, or the noisy one."""
         self.sheet = None
         if self.left > 0:
-            height, width = truth.shape[:2]
-            self.sheet = Sheet(name, min(width, self.side), min(height, self.side), _uri(self._shown(truth), 85))
+            height, width = source.shape[:2]
+            truth = _uri(self._shown(source), 85) if known else ""
+            self.sheet = Sheet(name, min(width, self.side), min(height, self.side), truth)
 
-    def add_noisy(self, noise: str, noisy: NDArray[Any] | None, psnr: float | None) -> None:
+    def add_noisy(self, noise: str, noisy: NDArray[Any] | None, caption: str) -> None:
         """A new case of the picture; ``noisy`` is None where there is none."""
         self.noisy = noisy
         if self.sheet is not None:
             image = "" if noisy is None else _uri(self._shown(noisy), 75)
-            self.sheet.cases.append(Case(noise, image, "" if noisy is None else words(psnr)))
+            self.sheet.cases.append(Case(noise, image, caption))
 
-    def add_shot(self, method: str, restored: NDArray[Any], psnr: float | None) -> None:
+    def add_shot(self, method: str, restored: NDArray[Any], caption: str) -> None:
         """A result of the newest case."""
         if self.sheet is None:
             return
         residual = ""
         if self.noisy is not None:
             residual = _uri(self._shown(0.5 + RESIDUAL_GAIN * (self.noisy - restored)), 50)
-        self.sheet.cases[-1].shots.append(Shot(method, _uri(self._shown(restored), 85), residual, words(psnr)))
+        self.sheet.cases[-1].shots.append(Shot(method, _uri(self._shown(restored), 85), residual, caption))
 
     def end(self) -> None:
         """The picture is whole: keep its sheet if there is room for it."""
@@ -121,11 +122,6 @@ class Album:
         top, left = (max(0, (length - self.side) // 2) for length in values.shape[:2])
         part = values[top : top + self.side, left : left + self.side, : 3 if values.shape[2] == 3 else 1]
         return np.asarray(np.rint(np.clip(part, 0, 1) * 255), np.uint8)
-
-
-def words(psnr: float | None) -> str:
-    """A PSNR in words; None is that of a picture equal to the truth."""
-    return "equal to the truth" if psnr is None else f"{psnr:.2f} dB"
 
 
 def _uri(pixels: NDArray[np.uint8], quality: int) -> str:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
 
-from denoiser.benchmark import gate, methods, protocol, report
+from denoiser.benchmark import blind, gate, methods, protocol, report
 from denoiser.benchmark.album import BUDGET, Album
+from denoiser.benchmark.job import INPUT, Found, Job, Key, Steps, largest, megapixels_of
 from denoiser.benchmark.methods import Method
 from denoiser.benchmark.options import BenchmarkOptions
 from denoiser.benchmark.pictures import (
@@ -20,32 +19,18 @@ from denoiser.benchmark.pictures import (
     Picture,
     Subject,
     as_in_a_file,
-    crop_of,
     find,
     read_partner,
-    read_truth,
+    read_source,
     restored_name,
 )
-from denoiser.benchmark.result import Measured, Result, Row, Score
+from denoiser.benchmark.result import AnyRow, BlindRow, Measured, Result, Row, Timed
 from denoiser.errors import InputError, UsageError
 from denoiser.progress import Progress, Silent
 
-INPUT = "noisy input"
-
-Key = tuple[str, str]
-"""(noise, method): what a row is."""
-
-
-@dataclass(frozen=True)
-class _Found:
-    """All scores of one picture."""
-
-    measured: Measured
-    scores: dict[Key, Score]
-
 
 def benchmark(options: BenchmarkOptions, progress: Progress | None = None) -> Result:
-    """Measure models, classical methods or restored pictures against the truth.
+    """Measure models, classical methods or restored pictures, against the truth where it is known.
 
     Parameters
     ----------
@@ -74,26 +59,28 @@ def benchmark(options: BenchmarkOptions, progress: Progress | None = None) -> Re
     subjects, failures = find(options)
     compared = methods.load(options)
     _check_names(compared, options)
-    results = len(subjects) * (len(options.specs or (1,)) * len(compared) + len(options.restored))
-    album = Album(BUDGET if options.report is not None else 0, results)
-    found: list[_Found] = []
-    progress.start(len(subjects), sum(_megapixels(subject, options) for subject in subjects), "measuring")
+    shots = len(options.specs or (1,)) * len(compared)
+    album = Album(BUDGET if options.report is not None else 0, len(subjects) * (shots + len(options.restored)))
+    job = Job(options, compared, album, largest(subjects, options))
+    found: list[Found] = []
+    progress.start(len(subjects), sum(megapixels_of(subject, options) for subject in subjects), "measuring")
     try:
         for subject in subjects:
-            with _Steps(progress, _megapixels(subject, options), len(options.specs or (1,)) * len(compared)) as steps:
+            with Steps(progress, megapixels_of(subject, options), shots) as steps:
                 try:
-                    found.append(_measure(subject, compared, options, steps, album))
+                    found.append(_measure(subject, job, steps))
                 except InputError as error:
                     failures.append(Failure(subject.name, str(error)))
     finally:
         progress.finish()
     pictures = tuple(each.measured for each in found)
-    rows = _rows(found, compared)
+    rows = _rows(found, compared, not options.blind)
     facts = protocol.describe(options, pictures, sorted({f"{method.kind}: {method.where}" for method in compared}))
     result_gate = None
     if baseline is not None and found:
-        gate.check(baseline, facts, pictures, rows)
-        result_gate = gate.compare(baseline, rows, options.max_drop)
+        with_truth = tuple(row for row in rows if isinstance(row, Row))
+        gate.check(baseline, facts, pictures, with_truth)
+        result_gate = gate.compare(baseline, with_truth, options.max_drop)
     result = Result(facts, pictures, rows, tuple(failures), time.perf_counter() - began, result_gate)
     if options.report is not None:
         report.write(options.report, result, album)
@@ -110,64 +97,46 @@ def _check_names(compared: list[Method], options: BenchmarkOptions) -> None:
         names.append(name)
 
 
-def _megapixels(subject: Subject, options: BenchmarkOptions) -> float:
-    crop = crop_of(options) or math.inf
-    return min(subject.clean.page.height, crop) * min(subject.clean.page.width, crop) / 1e6
-
-
-class _Steps:
-    """Tells the progress of one picture in equal shares, one per method and noise, and what is left at the end."""
-
-    def __init__(self, progress: Progress, megapixels: float, steps: int) -> None:
-        self.progress = progress
-        self.share = megapixels / max(1, steps)
-        self.left = megapixels
-
-    def __enter__(self) -> _Steps:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.progress.advance(1, self.left)
-
-    def done(self) -> None:
-        self.progress.advance(0, self.share)
-        self.left -= self.share
-
-
-def _measure(
-    subject: Subject, compared: list[Method], options: BenchmarkOptions, steps: _Steps, album: Album
-) -> _Found:
+def _measure(subject: Subject, job: Job, steps: Steps) -> Found:
     """Every score of one picture; an InputError leaves it out of every row, so that means stay comparable."""
-    truth = read_truth(subject, options)
+    options = job.options
+    if options.blind:
+        return blind.measure(subject, job, steps, _label(options))
+    truth = read_source(subject, options)
     restored = {name: read_partner(subject, ref, truth, options) for name, ref in subject.restored.items()}
     digest = hashlib.sha256(truth.sha256.encode())
-    album.begin(subject.name, truth.values)
-    scores: dict[Key, Score] = {}
+    job.album.begin(subject.name, truth.values)
+    scores: dict[Key, Timed] = {}
 
-    def add(noise: str, method: str, values: NDArray[Any], seconds: float) -> None:
+    def add(noise: str, method: str, noisy: Picture | None, values: NDArray[Any], **cost: Any) -> None:
         """Score one result."""
-        rounded = as_in_a_file(values, truth.depth)
-        found = scores[noise, method] = protocol.score(subject.name, truth, rounded, seconds)
-        album.add_shot(method, rounded, found.psnr)
+        hole = noisy.hole if noisy is not None else None
+        found = scores[noise, method] = protocol.score(subject.name, truth, values, hole, **cost)
+        job.album.add_shot(method, values, _caption(found.psnr))
 
     for noise, noisy in _noisy(subject, truth, options):
         if options.paired:
             digest.update(noisy.sha256.encode())
-        found = scores[noise, INPUT] = protocol.score(subject.name, truth, noisy.values)
-        album.add_noisy(noise, noisy.values, found.psnr)
-        for method in compared:
-            start = time.perf_counter()
-            values = method.restore(noisy, found.mse**0.5)
-            add(noise, method.name, values, time.perf_counter() - start)
+        found = scores[noise, INPUT] = protocol.score(subject.name, truth, noisy.values, noisy.hole)
+        job.album.add_noisy(noise, noisy.values, _caption(found.psnr))
+        for method in job.methods:
+            if not method.fills or noisy.hole is not None:
+                values, cost = job.restore(subject.name, method, noisy, found.mse**0.5)
+                add(noise, method.name, noisy, values, **cost)
             steps.done()
     if subject.noisy is None and restored:
-        album.add_noisy(_label(options), None, None)
+        job.album.add_noisy(_label(options), None, "")
     for name, picture in restored.items():
-        add(_label(options), name, picture.values, 0.0)
-    album.end()
+        add(_label(options), name, None, as_in_a_file(picture.values, truth.depth))
+    job.album.end()
     height, width, channels = truth.stored.shape
-    dtype = subject.clean.page.dtype.name
-    return _Found(Measured(subject.name, height, width, channels, dtype, truth.range.span, digest.hexdigest()), scores)
+    dtype = subject.source.page.dtype.name
+    return Found(Measured(subject.name, height, width, channels, dtype, truth.range.span, digest.hexdigest()), scores)
+
+
+def _caption(psnr: float | None) -> str:
+    """A PSNR in words; None is that of a picture equal to the truth."""
+    return "equal to the truth" if psnr is None else f"{psnr:.2f} dB"
 
 
 def _noisy(subject: Subject, truth: Picture, options: BenchmarkOptions) -> Iterator[tuple[str, Picture]]:
@@ -183,16 +152,14 @@ def _label(options: BenchmarkOptions) -> str:
     return options.noisy.resolve().name if options.noisy is not None else "files"
 
 
-def _rows(found: list[_Found], compared: list[Method]) -> tuple[Row, ...]:
+def _rows(found: list[Found], compared: list[Method], known_truth: bool) -> tuple[AnyRow, ...]:
     known = {method.name: method for method in compared}
-    keys = found[0].scores if found else {}
+    make: Any = Row if known_truth else BlindRow
     rows = []
-    for noise, name in keys:
+    for noise, name in found[0].scores if found else {}:
         method = known.get(name)
         kind = method.kind if method is not None else "input" if name == INPUT else "restored"
         scores = tuple(each.scores[noise, name] for each in found)
-        if method is None:
-            rows.append(Row(name, kind, noise, scores))
-        else:
-            rows.append(Row(name, kind, noise, scores, method.parameters, method.macs_per_pixel, method.weights))
+        facts = (method.parameters, method.macs_per_pixel, method.weights) if method is not None else ()
+        rows.append(make(name, kind, noise, scores, *facts))
     return tuple(rows)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from denoiser.benchmark.result import SCHEMA, Comparison, Fall, Gate, Measured, Row, Score, rows_from_json
+from denoiser.benchmark.result import BLIND, SCHEMA, Comparison, Fall, Gate, Measured, Row, Score, rows_from_json
 from denoiser.errors import UsageError
 from denoiser.metrics import mean_of
 
@@ -42,6 +42,8 @@ def read(path: Path) -> Baseline:
         raise UsageError(f"{path}: not JSON; write a baseline with `denoiser benchmark --json`") from error
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise UsageError(f"{path}: not a {SCHEMA} document; write a baseline with `denoiser benchmark --json`")
+    if document.get("protocol", {}).get("name") == BLIND:
+        raise UsageError(f"{path}: measured without the truth, there is no PSNR to compare with")
     try:
         pictures = {each["name"]: Measured(**each) for each in document["pictures"]}
         return Baseline(path, dict(document["protocol"]), pictures, rows_from_json(document["rows"]))

@@ -10,19 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from denoiser.benchmark.options import DEFAULT_CLASSICAL, NONE, BenchmarkOptions
+from denoiser.benchmark import filters
+from denoiser.benchmark.holes import makes_holes
+from denoiser.benchmark.options import BIHARMONIC, DEFAULT_CLASSICAL, NONE, BenchmarkOptions
 from denoiser.benchmark.pictures import Picture
 from denoiser.errors import UnavailableError, UsageError
 from denoiser.images.pixels import ValueRange
 
 if TYPE_CHECKING:
     from denoiser.inference import Denoiser
-
-SMALLEST = 16
-"""Pixels: smaller pictures are mirrored to this size for classical methods, some of which cannot take them."""
-
-Filter = Callable[[NDArray[np.float32], float], NDArray[Any]]
-"""A classical method: (picture in units of the full range, noise level in the same units) -> picture."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +38,8 @@ class Method:
         SHA-256 of the weights file; empty for classical methods.
     where : str
         Device and precision.
+    fills : bool
+        Whether it fills the holes that it is told, and is left out where the noise makes none.
     """
 
     name: str
@@ -51,6 +49,7 @@ class Method:
     macs_per_pixel: float | None = None
     weights: str = ""
     where: str = "cpu"
+    fills: bool = False
 
 
 def load(options: BenchmarkOptions) -> list[Method]:
@@ -59,21 +58,28 @@ def load(options: BenchmarkOptions) -> list[Method]:
     Raises
     ------
     UnavailableError
-        If a model, a device or ``bm3d`` is not there.
+        If a model, a device, ``bm3d`` or OpenCV is not there.
     UsageError
         If a name is given twice.
     """
     if options.paired and options.noisy is None:
         return []
-    classical = () if NONE in options.classical else options.classical or DEFAULT_CLASSICAL
+    classical = () if NONE in options.classical else options.classical or _default_classical(options)
     methods = [_classical(name) for name in classical]
     methods += [] if NONE in options.models else _models(options)
     names = [method.name for method in methods]
     if twice := {name for name in names if names.count(name) > 1}:
         raise UsageError(f"{', '.join(sorted(twice))}: named more than once")
     for method in methods:  # what the first call imports and allocates is no part of a method's speed
-        method.restore(Picture(np.zeros((SMALLEST, SMALLEST, 3), np.uint8), ValueRange(0, 255), 255), 0.1)
+        black = np.zeros((filters.SMALLEST, filters.SMALLEST, 3), np.uint8)
+        method.restore(Picture(black, ValueRange(0, 255), 255, np.eye(*black.shape[:2], dtype=bool)[:, :, None]), 0.1)
     return methods
+
+
+def _default_classical(options: BenchmarkOptions) -> tuple[str, ...]:
+    """Those that every installation has, OpenCV's where it is there, and one that fills holes where there are any."""
+    opencv = ("opencv",) if util.find_spec("cv2") is not None else ()
+    return (*DEFAULT_CLASSICAL, *opencv, *((BIHARMONIC,) if any(map(makes_holes, options.specs)) else ()))
 
 
 def _models(options: BenchmarkOptions) -> list[Method]:
@@ -116,89 +122,26 @@ def _restorer(model: Denoiser) -> Callable[[Picture, float], NDArray[Any]]:
     return restore
 
 
+NEEDED = {
+    "bm3d": ("bm3d", "pip install bm3d (free for non-commercial use only)"),
+    "opencv": ("cv2", "pip install opencv-python-headless"),
+}
+"""Classical method -> the package that it needs, which is no dependency, and how to get it."""
+
+
 def _classical(name: str) -> Method:
-    if name == "bm3d" and util.find_spec("bm3d") is None:
-        raise UnavailableError("bm3d is not installed: pip install bm3d (free for non-commercial use only)")
-    method = FILTERS[name]
+    if name in NEEDED and util.find_spec(NEEDED[name][0]) is None:
+        raise UnavailableError(f"{name} is not installed: {NEEDED[name][1]}")
+    if name == BIHARMONIC:
+        return Method(name, "classical", _fill, fills=True)
+    method = filters.FILTERS[name]
 
     def restore(noisy: Picture, rms: float) -> NDArray[Any]:
-        return _apply(method, noisy.values.astype(np.float32), rms)
+        return filters.apply(method, noisy.values.astype(np.float32), rms)
 
     return Method(name, "classical", restore)
 
 
-def _apply(method: Filter, values: NDArray[np.float32], rms: float) -> NDArray[Any]:
-    """Filter a picture of any size: three channels as colour, any other number one by one."""
-    if rms == 0:  # nothing to remove, and most of the formulas divide by it
-        return values
-    height, width, channels = values.shape
-    margin = ((0, max(0, SMALLEST - height)), (0, max(0, SMALLEST - width)), (0, 0))
-    padded = np.pad(values, margin, mode="symmetric")
-    if channels == 3:
-        return method(padded, rms)[:height, :width]
-    parts = [method(np.ascontiguousarray(padded[:, :, i]), rms) for i in range(channels)]
-    return np.stack(parts, axis=2)[:height, :width]
-
-
-def _axis(x: NDArray[np.float32]) -> int | None:
-    return 2 if x.ndim == 3 else None
-
-
-def _median(x: NDArray[np.float32], sigma: float) -> NDArray[Any]:
-    """3 x 3, per channel; its strength cannot be chosen."""
-    from scipy.ndimage import median_filter
-
-    return np.asarray(median_filter(x, size=(3, 3, 1)[: x.ndim], mode="mirror"))
-
-
-def _bilateral(x: NDArray[np.float32], sigma: float) -> NDArray[Any]:
-    """Spatial 1.8 pixels, range twice the noise: the optimum found by Zhang and Gunturk 2008, section II."""
-    from skimage.restoration import denoise_bilateral
-
-    # scikit-image divides the length of a colour difference by 3, where white noise makes it grow by sqrt(3).
-    width = 2 * sigma / 3**0.5 if x.ndim == 3 else 2 * sigma
-    return np.asarray(
-        denoise_bilateral(x, sigma_color=width, sigma_spatial=1.8, mode="symmetric", channel_axis=_axis(x))
-    )
-
-
-def _tv(x: NDArray[np.float32], sigma: float) -> NDArray[Any]:
-    """Chambolle 2004, weight equal to the noise level."""
-    from skimage.restoration import denoise_tv_chambolle
-
-    return np.asarray(denoise_tv_chambolle(x, weight=sigma, channel_axis=_axis(x)))
-
-
-def _wavelet(x: NDArray[np.float32], sigma: float) -> NDArray[Any]:
-    """BayesShrink (Chang et al. 2000), soft thresholds."""
-    from skimage.restoration import denoise_wavelet
-
-    return np.asarray(
-        denoise_wavelet(x, sigma=sigma, method="BayesShrink", mode="soft", rescale_sigma=True, channel_axis=_axis(x))
-    )
-
-
-def _nlm(x: NDArray[np.float32], sigma: float) -> NDArray[Any]:
-    """Buades et al. 2005 in the fast form of Darbon et al. 2008: 5 x 5 patches within 6 pixels, h = 0.6 sigma."""
-    from skimage.restoration import denoise_nl_means
-
-    return np.asarray(
-        denoise_nl_means(x, patch_size=5, patch_distance=6, h=0.6 * sigma, sigma=sigma, channel_axis=_axis(x))
-    )
-
-
-def _bm3d(x: NDArray[np.float32], sigma: float) -> NDArray[Any]:
-    """Dabov et al. 2007, in the implementation of Mäkinen et al. 2020 with its own settings."""
-    from bm3d import bm3d, bm3d_rgb
-
-    return np.asarray(bm3d_rgb(x, sigma) if x.ndim == 3 else bm3d(x, sigma))
-
-
-FILTERS: dict[str, Filter] = {
-    "median": _median,
-    "bilateral": _bilateral,
-    "tv": _tv,
-    "wavelet": _wavelet,
-    "nlm": _nlm,
-    "bm3d": _bm3d,
-}
+def _fill(noisy: Picture, rms: float) -> NDArray[Any]:
+    assert noisy.hole is not None  # that of a method which fills
+    return filters.fill(noisy.values, np.broadcast_to(noisy.hole, noisy.stored.shape))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from denoiser.benchmark.holes import makes_holes
 from denoiser.errors import UsageError
 from denoiser.noise import PROTOCOLS, parse
 
@@ -13,41 +14,46 @@ NONE = "none"
 NOISE = ("gaussian:15", "gaussian:25", "gaussian:50")
 """The levels at which most papers report."""
 
-CLASSICAL = ("median", "bilateral", "tv", "wavelet", "nlm", "bm3d")
-"""Classical methods by the names that ``classical`` takes, quickest first."""
+BIHARMONIC = "biharmonic"
+
+CLASSICAL = ("median", "bilateral", "tv", "wavelet", "nlm", "opencv", BIHARMONIC, "bm3d")
+"""Classical methods by the names that ``classical`` takes."""
 
 DEFAULT_CLASSICAL = ("median", "bilateral", "tv", "wavelet", "nlm")
-"""``bm3d`` is left out: it is not a dependency, and takes a minute per megapixel."""
+"""OpenCV, no dependency, is added where it is installed; ``biharmonic`` where the noise replaces values. ``bm3d`` is
+left out: it takes a minute per megapixel."""
 
 
 @dataclass(frozen=True)
 class BenchmarkOptions:
     """What is measured, on which pictures, and how.
 
-    Three ways: clean pictures alone (``noise`` is added to them), ``noisy`` and ``clean`` pairs, and ``restored``
-    pictures that anybody made, scored against ``clean``. The last two can be combined.
+    Four ways: clean pictures alone (``noise`` is added to them), ``noisy`` and ``clean`` pairs, ``restored`` pictures
+    that anybody made, scored against ``clean``, and ``noisy`` pictures alone, whose truth nobody knows. ``restored``
+    goes with ``noisy`` as well.
 
     Attributes
     ----------
     clean : Path or None
-        Folder of clean pictures, or one file; None takes the sample photographs inside scikit-image.
+        Folder of clean pictures, or one file; None takes the sample photographs inside scikit-image, where ``noisy``
+        is None, too.
     noisy : Path or None
-        Folder of noisy pictures with the names of the clean ones.
+        Folder of noisy pictures, or one file, with the names of the clean ones where there are any.
     restored : tuple of Path
-        Folders of restored pictures with the names of the clean ones; each gives a row.
+        Folders of restored pictures with the same names; each gives a row.
     noise : tuple of str
         Specifications of the noise to add; ``NOISE`` where none is given.
     models : tuple of str
         Bundled names or ``.safetensors`` files; all bundled ones where none is given; ``none`` for no model.
     classical : tuple of str
-        Of ``CLASSICAL``; ``DEFAULT_CLASSICAL`` where none is given; ``none`` for none.
+        Of ``CLASSICAL``; those of ``DEFAULT_CLASSICAL`` and what it says where none is given; ``none`` for none.
     protocol : {"file", "literature"}
         Whether the noise that is added is clipped and rounded as in a file.
     seed : int
         Of the noise that is added.
     crop : int or None
         Measure the central part of each picture, at most so many pixels wide and high. None: whole pictures, and
-        256 for the samples.
+        192 for the samples.
     white, black : float or None
         Stored values of white and black; integers default to the limits of their type, floats need ``white``.
     device, precision : str
@@ -101,16 +107,28 @@ class BenchmarkOptions:
         self._check_ways()
         for spec in self.noise:
             parse(spec)
+        if BIHARMONIC in self.classical and not any(map(makes_holes, self.specs)):
+            raise UsageError(f"{BIHARMONIC} fills holes: name a --noise that makes some, such as stripes or mask")
 
     def _check_ways(self) -> None:
         if not self.paired:
             return
-        if self.clean is None:
-            raise UsageError("--noisy and --restored are scored against the truth: name its folder with --clean")
+        if self.clean is None and self.noisy is None:
+            raise UsageError(
+                "--restored is scored against the truth, or against the noisy pictures: name a folder with --clean "
+                "or --noisy"
+            )
+        if self.blind and self.baseline is not None:
+            raise UsageError("--baseline compares PSNRs, which need the truth: name its folder with --clean")
         if self.noise:
             raise UsageError("--noise is added to clean pictures; with --noisy or --restored there is none to add")
         if self.noisy is None and (self.models or self.classical):
             raise UsageError("models and classical methods need noisy pictures: add --noisy DIR, or leave them out")
+
+    @property
+    def blind(self) -> bool:
+        """Whether there is no truth."""
+        return self.clean is None and self.noisy is not None
 
     @property
     def paired(self) -> bool:

@@ -21,7 +21,8 @@ from denoiser.images.pixels import ValueRange, value_range
 SAMPLES = ("astronaut.png", "chelsea.png", "coffee.png", "ihc.png", "motorcycle_left.png", "rocket.jpg")
 """Colour pictures in the data folder of scikit-image, which every installation has."""
 
-SAMPLE_CROP = 256
+SAMPLE_CROP = 192
+"""Pixels: a benchmark of the samples with all bundled models takes less than a minute and a half on two cores."""
 
 
 @dataclass(frozen=True)
@@ -35,19 +36,21 @@ class Ref:
 
 @dataclass(frozen=True)
 class Subject:
-    """One picture to be measured: its truth, and what there is of it already.
+    """One picture to be measured, and what there is of it already.
 
     Attributes
     ----------
     name : str
         Path below the folder, with slashes; ``#3`` marks the fourth page of a stack.
+    source : Ref
+        Its truth, or the noisy picture where there is none.
     noisy : Ref or None
     restored : dict
         Name of a row -> its picture.
     """
 
     name: str
-    clean: Ref
+    source: Ref
     noisy: Ref | None = None
     restored: dict[str, Ref] = field(default_factory=dict)
 
@@ -72,11 +75,14 @@ class Picture:
         What is 0 and 1 in units of the full range.
     depth : float or None
         Steps between black and white of the truth's integers; None for floats, which are never rounded or clipped.
+    hole : ndarray or None
+        (H, W, C) or (H, W, 1), True where the noise replaced the value; None where it replaces none.
     """
 
     stored: NDArray[Any]
     range: ValueRange
     depth: float | None
+    hole: NDArray[np.bool_] | None = None
 
     @property
     def values(self) -> NDArray[np.float64]:
@@ -108,21 +114,22 @@ def find(options: BenchmarkOptions) -> tuple[list[Subject], list[Failure]]:
     NothingToDoError
         If there is no picture.
     """
-    if options.clean is None:
+    root = options.noisy if options.blind else options.clean
+    if root is None:
         return _pages({name: _sample_folder() / name for name in SAMPLES})
-    subjects, failures = _pages(_files(options.clean))
+    subjects, failures = _pages(_files(root))
     if not subjects and not failures:
-        raise NothingToDoError(f"{options.clean}: no picture found ({', '.join(sorted(images.SUFFIXES))})")
-    if options.noisy is not None:
-        subjects = _pair(subjects, failures, options.noisy, options.clean, None)
+        raise NothingToDoError(f"{root}: no picture found ({', '.join(sorted(images.SUFFIXES))})")
+    if options.noisy is not None and not options.blind:
+        subjects = _pair(subjects, failures, options.noisy, root, None)
     for folder in options.restored:
-        subjects = _pair(subjects, failures, folder, options.clean, restored_name(folder, options.restored))
+        subjects = _pair(subjects, failures, folder, root, restored_name(folder, options.restored))
     return subjects, failures
 
 
 def crop_of(options: BenchmarkOptions) -> int | None:
     """Side of the part of each picture that is measured; None for whole pictures."""
-    return options.crop or (SAMPLE_CROP if options.clean is None else None)
+    return options.crop or (SAMPLE_CROP if options.clean is None and not options.blind else None)
 
 
 def restored_name(folder: Path, folders: Iterable[Path]) -> str:
@@ -165,14 +172,12 @@ def _pages(files: dict[str, Path]) -> tuple[list[Subject], list[Failure]]:
     return subjects, failures
 
 
-def _pair(
-    subjects: list[Subject], failures: list[Failure], folder: Path, clean: Path, row: str | None
-) -> list[Subject]:
+def _pair(subjects: list[Subject], failures: list[Failure], folder: Path, root: Path, row: str | None) -> list[Subject]:
     """Give each subject its noisy (``row`` is None) or restored partner; those without one become failures."""
     partners, broken = _pages(_files(folder))
     failures.extend(Failure(f"{folder.name}/{failure.picture}", failure.reason) for failure in broken)
     unreadable = {_key(failure.picture) for failure in broken}
-    refs = {partner.name: partner.clean for partner in partners}
+    refs = {partner.name: partner.source for partner in partners}
     by_key: dict[str, list[str]] = {}
     for name in refs:
         by_key.setdefault(_key(name), []).append(name)
@@ -187,12 +192,10 @@ def _pair(
             several = f"; {', '.join(near)} are all like it" if near else ""
             failures.append(Failure(subject.name, f"has no partner in {folder}{several}"))
     lonely = [name for name in refs if name not in used]
-    # A partner of a clean picture that has failed already is not told a second time.
+    # A partner of a picture that has failed already is not told a second time.
     known = {_key(failure.picture) for failure in failures}
     failures.extend(
-        Failure(f"{folder.name}/{name}", f"has no clean picture in {clean}")
-        for name in lonely
-        if _key(name) not in known
+        Failure(f"{folder.name}/{name}", f"has no partner in {root}") for name in lonely if _key(name) not in known
     )
     return paired
 
@@ -205,19 +208,19 @@ def _key(name: str) -> str:
 
 def _with_partner(subject: Subject, ref: Ref, row: str | None) -> Subject:
     if row is None:
-        return Subject(subject.name, subject.clean, ref, subject.restored)
-    return Subject(subject.name, subject.clean, subject.noisy, {**subject.restored, row: ref})
+        return Subject(subject.name, subject.source, ref, subject.restored)
+    return Subject(subject.name, subject.source, subject.noisy, {**subject.restored, row: ref})
 
 
-def read_truth(subject: Subject, options: BenchmarkOptions) -> Picture:
-    """The clean picture, cropped.
+def read_source(subject: Subject, options: BenchmarkOptions) -> Picture:
+    """The clean picture, or the noisy one where there is no truth, cropped.
 
     Raises
     ------
     InputError
         If it is damaged, holds NaN or infinite pixels, or is of floats whose range nobody has told.
     """
-    stored = _read(subject.clean, options)
+    stored = _read(subject.source, options)
     found = value_range(stored.dtype, options.white, options.black)
     if found.white is None:
         raise InputError(f"{subject.name}: floating-point pixels have no range of their own; give --white")
@@ -227,7 +230,7 @@ def read_truth(subject: Subject, options: BenchmarkOptions) -> Picture:
 
 
 def read_partner(subject: Subject, ref: Ref, truth: Picture, options: BenchmarkOptions) -> Picture:
-    """The noisy or restored picture, in the truth's units.
+    """The noisy or restored picture, in the units of its source, ``truth``.
 
     Raises
     ------
@@ -235,18 +238,22 @@ def read_partner(subject: Subject, ref: Ref, truth: Picture, options: BenchmarkO
         If size, channels or kind of pixels do not match the truth's.
     """
     stored = _read(ref, options)
-    if stored.shape != truth.stored.shape or (ref.page.height, ref.page.width) != _size(subject.clean):
+    if stored.shape != truth.stored.shape or (ref.page.height, ref.page.width) != _size(subject.source):
         raise InputError(
-            f"{subject.name}: {ref.path} is {_shape(ref.page)}, the clean picture is {_shape(subject.clean.page)}"
+            f"{subject.name}: {ref.path} is {_shape(ref.page)}, {_source(options)} is {_shape(subject.source.page)}"
         )
     if stored.dtype.kind == "f":  # in the clean file's units, as `denoiser` writes floats
         return Picture(_in_range(stored, truth.range), truth.range, truth.depth)
     if stored.dtype != truth.stored.dtype:
         raise InputError(
-            f"{subject.name}: {ref.path} has {stored.dtype} pixels, the clean picture {subject.clean.page.dtype}; "
+            f"{subject.name}: {ref.path} has {stored.dtype} pixels, {_source(options)} {subject.source.page.dtype}; "
             "convert one, so that both have one range"
         )
     return Picture(stored, truth.range, truth.depth)
+
+
+def _source(options: BenchmarkOptions) -> str:
+    return "the noisy picture" if options.blind else "the clean picture"
 
 
 def _in_range(stored: NDArray[Any], found: ValueRange) -> NDArray[np.float32]:

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from denoiser.benchmark.album import RESIDUAL_GAIN, Album
-from denoiser.benchmark.result import Result, Row
-from denoiser.benchmark.tables import by_noise, verdict
+from denoiser.benchmark.result import AnyRow, BlindRow, Result
+from denoiser.benchmark.tables import Column, by_noise, columns, verdict
 from denoiser.errors import OutputError, UsageError
-from denoiser.metrics import Mean
 
 WIDTH, HEIGHT = 640, 320
 LEFT, RIGHT, TOP, BOTTOM = 52, 16, 12, 44
@@ -22,6 +21,8 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 16, 12, 44
 
 COLOURS = 8
 """Line styles in the page's style sheet."""
+
+CHARTS = ("psnr", "ssim")
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,16 @@ def render(result: Result, album: Album) -> str:
         lstrip_blocks=True,
     )
     first = album.sheets[0].cases if album.sheets else []
+    shown = columns(result, "both")
     return environment.get_template("report.html.j2").render(
         result=result,
-        charts=[chart for chart in (_chart(result, "psnr"), _chart(result, "ssim")) if chart.lines],
+        charts=[] if result.blind else [chart for name in CHARTS if (chart := _chart(result, name)).lines],
+        headings=[shown[0].heading, "noise", *(column.heading for column in shown[1:])],
+        rows=[(row, [_cell(column, row) for column in shown[1:]]) for row in result.rows],
         sheets=album.sheets,
         data=[asdict(sheet) for sheet in album.sheets],
         noises=[case.noise for case in first],
-        methods=[shot.method for shot in first[0].shots] if first else [],
+        methods=list(dict.fromkeys(shot.method for case in first for shot in case.shots)),
         chosen=_chosen(result),
         verdicts=[(each.worse, verdict(each, result.gate.max_drop)) for each in result.gate.comparisons]
         if result.gate is not None
@@ -107,6 +111,13 @@ def render(result: Result, album: Album) -> str:
         gain=RESIDUAL_GAIN,
         size=(WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM),
     )
+
+
+def _cell(column: Column, row: AnyRow) -> tuple[str, str]:
+    """What a cell says, and the number to sort by, as JavaScript reads it."""
+    value = column.value(row)
+    number = "" if value is None else "Infinity" if math.isinf(value) else str(value)
+    return column.text(row).replace("inf", "∞"), number
 
 
 def _chosen(result: Result) -> dict[str, Any]:
@@ -117,8 +128,16 @@ def _chosen(result: Result) -> dict[str, Any]:
     noise = list(groups)[len(groups) // 2]
     rows = [row for row in groups[noise] if row.kind != "input"]
     rows = [row for row in rows if row.kind in ("model", "restored")] or rows
-    best = max(rows, key=lambda row: row.psnr.mean if row.psnr is not None else float("inf"), default=None)
+    best = max(rows, key=_merit, default=None)
     return {"noise": noise, "method": best.method if best is not None else ""}
+
+
+def _merit(row: AnyRow) -> float:
+    """The larger, the better; a picture equal to the truth has no PSNR."""
+    if isinstance(row, BlindRow):
+        held_out = row.mean("held_out")
+        return -held_out.mean if held_out is not None else -math.inf
+    return row.psnr.mean if row.psnr is not None else math.inf
 
 
 def _chart(result: Result, figure: str) -> Chart:
@@ -126,7 +145,7 @@ def _chart(result: Result, figure: str) -> Chart:
     title, digits = ("PSNR (dB)", 2) if figure == "psnr" else ("SSIM", 3)
     noises = list(by_noise(result))
     positions = dict(zip(noises, _positions(noises), strict=True))
-    found = [(row, mean) for row in result.rows if (mean := _mean(row, figure)) is not None]
+    found = [(row, mean) for row in result.rows if (mean := row.mean(figure)) is not None]
     if not found:
         return Chart(title, [], [], [])
     low, high = min(mean.mean for _, mean in found), max(mean.mean for _, mean in found)
@@ -160,10 +179,6 @@ def _round_values(low: float, high: float) -> list[float]:
     step = next(power * part for part in (0.2, 0.5, 1.0, 2.0) if (high - low) / (power * part) < 8)
     first, last = math.ceil(low / step), math.floor(high / step)
     return [round(index * step, 10) for index in range(first, last + 1)]
-
-
-def _mean(row: Row, figure: str) -> Mean | None:
-    return row.psnr if figure == "psnr" else row.ssim
 
 
 def _positions(noises: list[str]) -> list[float]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from statistics import fmean
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from denoiser.benchmark.pictures import Failure
 from denoiser.errors import ExitCode
@@ -13,34 +13,80 @@ from denoiser.metrics import Mean, mean_of, psnr_of_mse
 
 SCHEMA = "denoiser.benchmark/1"
 
+BLIND = "no-reference"
+"""Name of the protocol that has no truth."""
 
-@dataclass(frozen=True)
-class Score:
-    """One picture restored by one method.
+
+@dataclass(frozen=True, kw_only=True)
+class Timed:
+    """One picture and what a method took for it.
 
     Attributes
     ----------
     picture : str
+    megapixels, seconds : float
+        Wall time of the method alone; 0 where nothing was computed.
+    memory : int or None
+        Bytes by which memory grew meanwhile; None where it was not watched. See :mod:`denoiser.benchmark.memory`.
+    """
+
+    picture: str
+    megapixels: float
+    seconds: float
+    memory: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score(Timed):
+    """One picture restored by one method, compared with the truth.
+
+    Attributes
+    ----------
     mse : float
         In units of the full range squared; 0 where the picture equals the truth.
     psnr : float or None
         In dB; None where it is infinite.
     ssim : float or None
         None where the picture is smaller than SSIM's window.
-    megapixels, seconds : float
-        Wall time of the method alone; 0 where nothing was computed.
+    hole_mse : float or None
+        As ``mse``, over the values that the noise replaced; None where it replaced none.
     """
 
-    picture: str
     mse: float
     psnr: float | None
     ssim: float | None
-    megapixels: float
-    seconds: float
+    hole_mse: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlindScore(Timed):
+    """One picture restored by one method, judged without the truth; see :mod:`denoiser.benchmark.blind`.
+
+    Attributes
+    ----------
+    noise : float or None
+        Estimated noise level of the result, in 1/255 of full range; None for pictures too small for an estimate.
+    autocorrelation : float or None
+        Of the residual, root mean square over near pixels: 0 for white noise. None where nothing was removed.
+    structure : float or None
+        Correlation, -1 to 1, of the residual's local strength with that of edges: 0 where they have nothing in common.
+        None where nothing was removed.
+    held_out : float or None
+        RMS of prediction minus noisy value at held-out pixels, in 1/255 of full range. None where no method
+        computed the picture, and for pictures too small to hold out pixels.
+    """
+
+    noise: float | None
+    autocorrelation: float | None
+    structure: float | None
+    held_out: float | None
+
+
+S = TypeVar("S", bound=Timed)
 
 
 @dataclass(frozen=True)
-class Row:
+class _Row(Generic[S]):
     """One method on one kind of noise.
 
     Attributes
@@ -50,7 +96,7 @@ class Row:
         ``input`` (the untouched noisy picture), ``classical``, ``model`` or ``restored`` (read from files).
     noise : str
         Specification, or the name of the folder of noisy pictures.
-    scores : tuple of Score
+    scores : tuple
     parameters, macs_per_pixel : number or None
         Of networks.
     weights : str
@@ -60,20 +106,64 @@ class Row:
     method: str
     kind: str
     noise: str
-    scores: tuple[Score, ...]
+    scores: tuple[S, ...]
     parameters: int | None = None
     macs_per_pixel: float | None = None
     weights: str = ""
 
+    def mean(self, figure: str) -> Mean | None:
+        """Mean over pictures of one field of their scores, without those that have none."""
+        return mean_of([value for score in self.scores if (value := getattr(score, figure)) is not None])
+
+    @property
+    def megapixels_per_second(self) -> float | None:
+        """None where nothing was computed. The picture whose memory was watched counts where there is no other."""
+        timed = [score for score in self.scores if score.memory is None] or self.scores
+        seconds = sum(score.seconds for score in timed)
+        return sum(score.megapixels for score in timed) / seconds if seconds else None
+
+    @property
+    def memory(self) -> int | None:
+        """Bytes by which memory grew; None where it was not watched."""
+        return max((score.memory for score in self.scores if score.memory is not None), default=None)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "method": self.method,
+            "kind": self.kind,
+            "noise": self.noise,
+            **self.figures(),
+            "megapixels_per_second": self.megapixels_per_second,
+            "memory": self.memory,
+            "parameters": self.parameters,
+            "macs_per_pixel": self.macs_per_pixel,
+            "weights_sha256": self.weights,
+            "scores": [asdict(score) for score in self.scores],
+        }
+
+    def figures(self) -> dict[str, Any]:
+        """The means, as plain data."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Row(_Row[Score]):
+    """One method on one kind of noise, compared with the truth."""
+
     @property
     def psnr(self) -> Mean | None:
         """Mean of the pictures' PSNRs, without those that are infinite."""
-        return mean_of([score.psnr for score in self.scores if score.psnr is not None])
+        return self.mean("psnr")
 
     @property
     def ssim(self) -> Mean | None:
         """Mean of the pictures' SSIMs, without pictures that are too small for one."""
-        return mean_of([score.ssim for score in self.scores if score.ssim is not None])
+        return self.mean("ssim")
+
+    @property
+    def hole_psnr(self) -> Mean | None:
+        """Mean of the PSNRs over what the noise replaced, without those that are infinite."""
+        return mean_of([psnr_of_mse(score.hole_mse) for score in self.scores if score.hole_mse])
 
     @property
     def identical(self) -> int:
@@ -86,30 +176,30 @@ class Row:
         error = fmean(score.mse for score in self.scores)
         return psnr_of_mse(error) if error else None
 
-    @property
-    def megapixels_per_second(self) -> float | None:
-        """None where nothing was computed."""
-        seconds = sum(score.seconds for score in self.scores)
-        return sum(score.megapixels for score in self.scores) / seconds if seconds else None
-
-    def to_json(self) -> dict[str, Any]:
+    def figures(self) -> dict[str, Any]:
         return {
-            "method": self.method,
-            "kind": self.kind,
-            "noise": self.noise,
-            "psnr": _mean(self.psnr),
+            "psnr": _plain(self.psnr),
             "identical": self.identical,
             "psnr_of_mean_mse": self.psnr_of_mean_mse,
-            "ssim": _mean(self.ssim),
-            "megapixels_per_second": self.megapixels_per_second,
-            "parameters": self.parameters,
-            "macs_per_pixel": self.macs_per_pixel,
-            "weights_sha256": self.weights,
-            "scores": [asdict(score) for score in self.scores],
+            "hole_psnr": _plain(self.hole_psnr),
+            "ssim": _plain(self.ssim),
         }
 
 
-def _mean(mean: Mean | None) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class BlindRow(_Row[BlindScore]):
+    """One method, judged without the truth."""
+
+    def figures(self) -> dict[str, Any]:
+        return {figure: _plain(self.mean(figure)) for figure in BLIND_FIGURES}
+
+
+BLIND_FIGURES = ("noise", "autocorrelation", "structure", "held_out")
+
+AnyRow = Row | BlindRow
+
+
+def _plain(mean: Mean | None) -> dict[str, Any] | None:
     return asdict(mean) if mean is not None else None
 
 
@@ -182,7 +272,7 @@ class Result:
     protocol : dict
         How it was measured, as plain data; see :func:`denoiser.benchmark.protocol.describe`.
     pictures : tuple of Measured
-    rows : tuple of Row
+    rows : tuple of Row or of BlindRow
         Noise by noise; the noisy input first, then classical methods, then models, then restored pictures.
     failures : tuple of Failure
     gate : Gate or None
@@ -191,10 +281,15 @@ class Result:
 
     protocol: dict[str, Any]
     pictures: tuple[Measured, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[AnyRow, ...]
     failures: tuple[Failure, ...]
     seconds: float
     gate: Gate | None = field(default=None)
+
+    @property
+    def blind(self) -> bool:
+        """Whether there was no truth."""
+        return bool(self.protocol["name"] == BLIND)
 
     @property
     def exit_code(self) -> ExitCode:
@@ -216,8 +311,17 @@ class Result:
 
 
 def rows_from_json(documents: Sequence[dict[str, Any]]) -> list[Row]:
-    """Read rows back. Raises KeyError or TypeError where a field is missing."""
+    """Read rows with truth back; fields that this version does not know are ignored.
+
+    Raises KeyError or TypeError where a field is missing.
+    """
+    known = {each.name for each in fields(Score)}
     return [
-        Row(each["method"], each["kind"], each["noise"], tuple(Score(**score) for score in each["scores"]))
+        Row(
+            each["method"],
+            each["kind"],
+            each["noise"],
+            tuple(Score(**{key: score[key] for key in known & score.keys()}) for score in each["scores"]),
+        )
         for each in documents
     ]

@@ -4,51 +4,96 @@ from __future__ import annotations
 
 import csv
 import io
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
-from denoiser.benchmark.result import Comparison, Result, Row
+from denoiser.benchmark.result import BLIND_FIGURES, AnyRow, Comparison, Result, Row
 from denoiser.metrics import Mean
 
 PSNR = ("mean", "both")
 """Which PSNR a table shows: the mean of the pictures' PSNRs, or beside it that of their mean squared error."""
 
-HEADINGS = {
-    "method": "method",
-    "psnr": "PSNR (dB)",
-    "pooled": "PSNR of mean MSE",
-    "ssim": "SSIM",
-    "speed": "MP/s",
-    "parameters": "params",
-    "cost": "kMAC/px",
-}
 
-CSV_COLUMNS = (
-    *("method", "kind", "noise", "pictures", "psnr_mean", "psnr_low", "psnr_high", "identical", "psnr_of_mean_mse"),
-    *("ssim_mean", "ssim_low", "ssim_high", "megapixels_per_second", "parameters", "macs_per_pixel"),
-    *("protocol", "seed", "device", "statement"),
+@dataclass(frozen=True)
+class Column:
+    """One column of a table for people.
+
+    Attributes
+    ----------
+    heading : str
+    text : callable
+        Row -> what its cell says.
+    value : callable
+        Row -> the number to sort by; None where there is none.
+    optional : bool
+        Whether the column is left out where no row has anything to say.
+    """
+
+    heading: str
+    text: Callable[[Any], str]
+    value: Callable[[Any], float | None]
+    optional: bool = False
+
+
+def _of_mean(heading: str, get: Callable[[Any], Mean | None], digits: int, optional: bool = False) -> Column:
+    """A column of means with their intervals."""
+
+    def value(row: Any) -> float | None:
+        mean = get(row)
+        return mean.mean if mean is not None else None
+
+    return Column(heading, lambda row: _with_interval(get(row), digits), value, optional)
+
+
+def _of_number(heading: str, get: Callable[[Any], float | None], unit: float, form: str) -> Column:
+    def value(row: Any) -> float | None:
+        number = get(row)
+        return number / unit if number is not None else None
+
+    return Column(heading, lambda row: "" if (number := value(row)) is None else form.format(number), value, True)
+
+
+MEAN = ("mean", "low", "high")
+
+METHOD = Column("method", lambda row: row.method, lambda row: None)
+
+QUALITY = (
+    Column("PSNR (dB)", lambda row: psnr_words(row), lambda row: row.psnr.mean if row.psnr is not None else math.inf),
+    Column(
+        "PSNR of mean MSE",
+        lambda row: "inf" if row.psnr_of_mean_mse is None else f"{row.psnr_of_mean_mse:.2f}",
+        lambda row: row.psnr_of_mean_mse or math.inf,
+    ),
+    _of_mean("in the hole", lambda row: row.hole_psnr, 2, optional=True),
+    _of_mean("SSIM", lambda row: row.ssim, 3),
+)
+"""What a table shows where the truth is known."""
+
+POOLED = QUALITY[1]
+
+BLIND_QUALITY = (
+    _of_mean("noise", lambda row: row.mean("noise"), 2),
+    _of_mean("autocorr.", lambda row: row.mean("autocorrelation"), 3),
+    _of_mean("structure", lambda row: row.mean("structure"), 3),
+    _of_mean("held-out", lambda row: row.mean("held_out"), 2),
+)
+"""What it shows where it is not."""
+
+COST = (
+    _of_number("MP/s", lambda row: row.megapixels_per_second, 1, "{:.2f}"),
+    _of_number("MB", lambda row: row.memory, 1e6, "{:.0f}"),
+    _of_number("params", lambda row: row.parameters, 1e6, "{:.2f} M"),
+    _of_number("kMAC/px", lambda row: row.macs_per_pixel, 1e3, "{:.1f}"),
 )
 
 
-def cells(row: Row, psnr: str) -> list[str]:
-    """The cells of one row, in the order of :func:`headings`."""
-    texts = {
-        "method": row.method,
-        "psnr": psnr_words(row),
-        "pooled": "inf" if row.psnr_of_mean_mse is None else f"{row.psnr_of_mean_mse:.2f}",
-        "ssim": _with_interval(row.ssim, 3),
-        "speed": "" if row.megapixels_per_second is None else f"{row.megapixels_per_second:.2f}",
-        "parameters": "" if row.parameters is None else f"{row.parameters / 1e6:.2f} M",
-        "cost": "" if row.macs_per_pixel is None else f"{row.macs_per_pixel / 1e3:.1f}",
-    }
-    return [texts[key] for key in columns(psnr)]
-
-
-def columns(psnr: str) -> list[str]:
-    """Which columns a table has."""
-    return [key for key in HEADINGS if key != "pooled" or psnr == "both"]
-
-
-def headings(psnr: str) -> list[str]:
-    return [HEADINGS[key] for key in columns(psnr)]
+def columns(result: Result, psnr: str) -> list[Column]:
+    """Which columns the result's tables have."""
+    quality = BLIND_QUALITY if result.blind else [each for each in QUALITY if each != POOLED or psnr == "both"]
+    shown = (METHOD, *quality, *COST)
+    return [each for each in shown if not each.optional or any(each.value(row) is not None for row in result.rows)]
 
 
 def psnr_words(row: Row) -> str:
@@ -67,9 +112,9 @@ def _with_interval(mean: Mean | None, digits: int) -> str:
     return f"{mean.mean:.{digits}f} ± {(mean.high - mean.low) / 2:.{digits}f}"
 
 
-def by_noise(result: Result) -> dict[str, list[Row]]:
+def by_noise(result: Result) -> dict[str, list[AnyRow]]:
     """Noise -> its rows, in the order of the result."""
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[AnyRow]] = {}
     for row in result.rows:
         groups.setdefault(row.noise, []).append(row)
     return groups
@@ -78,10 +123,11 @@ def by_noise(result: Result) -> dict[str, list[Row]]:
 def markdown(result: Result, psnr: str) -> str:
     """One table per kind of noise, and the protocol below."""
     parts = []
+    shown = columns(result, psnr)
     for noise, rows in by_noise(result).items():
-        names = headings(psnr)
-        lines = [f"### {noise}", "", "| " + " | ".join(names) + " |", "|---" + "|---:" * (len(names) - 1) + "|"]
-        lines += ["| " + " | ".join(cell.replace("|", r"\|") for cell in cells(row, psnr)) + " |" for row in rows]
+        lines = [f"### {noise}", "", "| " + " | ".join(each.heading for each in shown) + " |"]
+        lines += ["|---" + "|---:" * (len(shown) - 1) + "|"]
+        lines += ["| " + " | ".join(each.text(row).replace("|", r"\|") for each in shown) + " |" for row in rows]
         parts.append("\n".join(lines))
     parts.append(result.protocol["statement"])
     if result.gate is not None:
@@ -93,20 +139,37 @@ def markdown(result: Result, psnr: str) -> str:
 def comma_separated(result: Result) -> str:
     """One line per row; the protocol is repeated on each, so that none is ever without it."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    facts = result.protocol
-    for row in result.rows:
-        speed, pooled = row.megapixels_per_second, row.psnr_of_mean_mse
-        values = [row.method, row.kind, row.noise, len(row.scores), *_three(row.psnr), row.identical, pooled]
-        values += [*_three(row.ssim), speed, row.parameters, row.macs_per_pixel]
-        values += [facts["name"], facts["seed"], facts["device"], facts["statement"]]
-        writer.writerow(["" if value is None else value for value in values])
+    lines = [_flat(row, result.protocol) for row in result.rows]
+    writer = csv.DictWriter(text, list(lines[0]) if lines else ["method"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
     return text.getvalue().rstrip("\n")
 
 
-def _three(mean: Mean | None) -> tuple[float | None, float | None, float | None]:
-    return (mean.mean, mean.low, mean.high) if mean is not None else (None, None, None)
+def _flat(row: AnyRow, facts: dict[str, Any]) -> dict[str, Any]:
+    """A row of a CSV table; what is None is an empty cell."""
+    return {
+        "method": row.method,
+        "kind": row.kind,
+        "noise": row.noise,
+        "pictures": len(row.scores),
+        **(_flat_quality(row) if isinstance(row, Row) else _flat_means({key: row.mean(key) for key in BLIND_FIGURES})),
+        "megapixels_per_second": row.megapixels_per_second,
+        "memory": row.memory,
+        "parameters": row.parameters,
+        "macs_per_pixel": row.macs_per_pixel,
+        **{("protocol" if key == "name" else key): facts[key] for key in ("name", "seed", "device", "statement")},
+    }
+
+
+def _flat_quality(row: Row) -> dict[str, Any]:
+    counted = {"identical": row.identical, "psnr_of_mean_mse": row.psnr_of_mean_mse}
+    return {**_flat_means({"psnr": row.psnr, "ssim": row.ssim, "hole_psnr": row.hole_psnr}), **counted}
+
+
+def _flat_means(means: dict[str, Mean | None]) -> dict[str, Any]:
+    """Three columns of each mean: itself and its interval."""
+    return {f"{key}_{part}": getattr(mean, part, None) for key, mean in means.items() for part in MEAN}
 
 
 def verdict(comparison: Comparison, max_drop: float) -> str:

@@ -21,6 +21,7 @@ EXAMPLES = """Examples:
   denoiser benchmark --report page.html
   denoiser benchmark photos/ --noise gaussian:25 --noise poisson-gaussian:gain=0.01,read=4
   denoiser benchmark --noisy noisy/ --clean truth/ --model unet --classical none
+  denoiser benchmark --noisy noisy/
   denoiser benchmark --restored theirs/ --restored ours/ --clean truth/ --markdown
   denoiser benchmark photos/ --json > before.json
   denoiser benchmark photos/ --model trained/model.safetensors --baseline before.json
@@ -38,10 +39,11 @@ def benchmark(
         ),
     ] = None,
     clean: Annotated[
-        Path | None, o.option("--clean", metavar="DIR", help="The truth for --noisy and --restored.")
+        Path | None, o.option("--clean", metavar="DIR", help="The truth for --noisy and --restored, where it is known.")
     ] = None,
     noisy: Annotated[
-        Path | None, o.option("--noisy", metavar="DIR", help="Noisy pictures with the names of the clean ones.")
+        Path | None,
+        o.option("--noisy", metavar="DIR", help="Noisy pictures; judged without a truth where --clean is not given."),
     ] = None,
     restored: Annotated[
         list[Path],
@@ -70,8 +72,8 @@ def benchmark(
         o.option(
             "--classical",
             metavar="NAME",
-            help="median, bilateral, tv, wavelet, nlm, bm3d (when installed; slow) or none; can be repeated. "
-            "By default all but bm3d.",
+            help="median, bilateral, tv, wavelet, nlm, opencv (when installed), biharmonic (fills holes, told where), "
+            "bm3d (when installed; slow) or none; can be repeated. By default all that apply but bm3d.",
         ),
     ] = [],  # noqa: B006
     protocol: Annotated[
@@ -88,7 +90,7 @@ def benchmark(
         o.option(
             "--crop",
             metavar="N",
-            help="Measure the central N x N pixels alone; by default whole pictures, and 256 for the samples.",
+            help="Measure the central N x N pixels alone; by default whole pictures, and 192 for the samples.",
         ),
     ] = None,
     white: o.White = None,
@@ -122,9 +124,10 @@ def benchmark(
     debug: o.Debug = False,
     config: o.Config = None,
 ) -> None:
-    """Measure PSNR, SSIM and speed of models and classical methods on pictures whose truth is known.
+    """Measure quality, speed and memory of models and classical methods.
 
-    Three ways: noise is added to clean pictures; --noisy and --clean give pairs; --restored scores finished pictures.
+    Four ways: noise is added to clean pictures; --noisy and --clean give pairs; --restored scores finished pictures;
+    --noisy alone compares without the truth: noise left, structure removed, held-out pixels predicted.
     """
     if sum((json, csv, markdown)) > 1:
         raise UsageError("--json, --csv and --markdown all go to stdout; choose one")

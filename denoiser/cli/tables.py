@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -59,13 +60,15 @@ def show_benchmark(result: Result, psnr: str) -> None:
     from denoiser.benchmark import tables
 
     console = Console()
+    shown = tables.columns(result, psnr)
     for noise, rows in tables.by_noise(result).items():
-        table = Table(title=Text(noise, style="bold"), title_justify="left")
-        for heading in tables.headings(psnr):
-            table.add_column(heading, justify="left" if heading == "method" else "right", overflow="fold")
+        # A narrow frame: eight columns with intervals fit into 80 characters.
+        table = Table(title=Text(noise, style="bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+        for column in shown:
+            table.add_column(column.heading, justify="left" if column is shown[0] else "right", overflow="fold")
         for row in rows:
             style = "bold" if row.kind in ("model", "restored") else ""
-            table.add_row(*(Text(cell) for cell in tables.cells(row, psnr)), style=style)
+            table.add_row(*(Text(column.text(row)) for column in shown), style=style)
         console.print(table)
     console.print(Text(result.protocol["statement"], style="dim"))
 

@@ -140,7 +140,7 @@ def test_restored_pictures_are_compared_with_the_truth(page: Path, tmp_path: Pat
     assert main(call) == ExitCode.OK
     data = json.loads(re.search(r"const sheets = (.*);\n", path.read_text(encoding="utf-8"))[1])  # type: ignore[index]
     shot = data[0]["cases"][0]["shots"][0]
-    assert (data[0]["cases"][0]["noisy"], shot["residual"], shot["psnr"]) == ("", "", "equal to the truth")
+    assert (data[0]["cases"][0]["noisy"], shot["residual"], shot["caption"]) == ("", "", "equal to the truth")
     assert shot["image"] == data[0]["truth"]
 
 
@@ -152,9 +152,9 @@ def test_album_keeps_to_its_budget() -> None:
         truth = rng.random((200, 200, 3))
         album.begin(str(index), truth)
         for noise in range(5):
-            album.add_noisy(str(noise), truth, 20.0)
+            album.add_noisy(str(noise), truth, "20 dB")
             for method in range(4):
-                album.add_shot(str(method), truth, 30.0)
+                album.add_shot(str(method), truth, "30 dB")
         album.end()
     sizes = sum(
         len(sheet.truth) + sum(len(c.noisy) + sum(len(s.image) + len(s.residual) for s in c.shots) for c in sheet.cases)
