@@ -84,6 +84,14 @@ def test_the_demo(tmp_path: Path) -> None:
     assert Image.open(out / "sheet.png").width > 800
 
 
+def test_the_readme_lists_the_bundled_models(tmp_path: Path) -> None:
+    shutil.copy(REPOSITORY / "README.md", tmp_path)
+    done = call(sys.executable, EXAMPLES / "models_table.py", tmp_path / "README.md", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    written = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert written == (REPOSITORY / "README.md").read_text(encoding="utf-8"), "run: make models-table"
+
+
 @posix
 def test_nightly(tmp_path: Path) -> None:
     folder, out = tmp_path / "in coming", tmp_path / "clean"
