@@ -103,6 +103,7 @@ class Writer:
                     job.views = job.sample.views() if job.item.pictured else None
                 self._commit(job, temporary, {kind: each.finish() for kind, each in beside.items()})
             finally:
+                job.sample = None  # jobs live as long as the run, samples would fill the memory
                 for each in beside.values():
                     each.abandon()
 

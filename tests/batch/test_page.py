@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+import weakref
 from collections.abc import Callable
 from datetime import UTC, datetime
 from html import unescape
@@ -190,6 +191,24 @@ def test_samples_without_noise_or_pixels_say_nothing(array: Any) -> None:
     assert sample.noise() == {"before": None, "after": None, "unit": "stored"}
     assert sample.views() is not None
     json.dumps(sample.noise(), allow_nan=False)
+
+
+def test_samples_do_not_pile_up(tmp_path: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[weakref.ref[Sample]] = []
+    alive = []
+    make = Sample.of
+
+    def remembered(*arguments: Any) -> Sample:
+        sample = make(*arguments)
+        taken.append(weakref.ref(sample))
+        alive.append(sum(each() is not None for each in taken))
+        return sample
+
+    monkeypatch.setattr(Sample, "of", remembered)
+    for index in range(30):
+        write_png(tmp_path / "in" / f"{index}.png", index)
+    assert runs(report=tmp_path / "r.html", jobs=2).exit_code is ExitCode.OK
+    assert len(alive) == 30 and max(alive) <= 3
 
 
 def test_few_files_have_views_and_they_are_spread() -> None:
