@@ -16,6 +16,9 @@ from denoiser.errors import UsageError
 if TYPE_CHECKING:
     from denoiser.controls import Controls
 
+MOST_VERIFIED = 1000
+"""Windows that ``--verify-tiles`` keeps in memory at most."""
+
 EXISTS = ("skip", "overwrite", "rename", "error")
 FORMATS = ("keep", "png", "tiff", "jpeg", "webp", "npy")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -189,6 +192,8 @@ class RunOptions(BatchOptions):
         ``auto``, ``fp32``, ``bf16``, ``fp16``.
     tile, halo, batch : str or int
         ``auto`` (or ``none`` for tile, ``exact`` for halo), or pixels, pixels, tiles.
+    verify_tiles : int
+        Number of windows of pictures computed in parts that are computed again with a full halo, to be compared.
     save_residual : Path or None
         Directory for input minus output, float32 TIFF in the input's units, mirrored like the outputs
         and named ``<output name>.tif``.
@@ -209,6 +214,7 @@ class RunOptions(BatchOptions):
     tile: str | int = "auto"
     halo: str | int = "auto"
     batch: str | int = "auto"
+    verify_tiles: int = 0
     save_residual: Path | None = None
     save_uncertainty: Path | None = None
     luma: float = 1.0
@@ -225,6 +231,7 @@ class RunOptions(BatchOptions):
         word_or_count("--tile", self.tile, ("auto", "none"), 1)
         word_or_count("--halo", self.halo, ("auto", "exact"), 0)
         word_or_count("--batch", self.batch, ("auto",), 1)
+        within("--verify-tiles", self.verify_tiles, 0, MOST_VERIFIED)
         for name in ("strength", *CONTROLS):
             within(f"--{name}", getattr(self, name), 0, 1)
         if self.save_residual and self.copies:

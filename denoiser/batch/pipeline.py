@@ -30,6 +30,7 @@ from denoiser.batch.manifest import Stamp
 from denoiser.batch.options import BatchOptions
 from denoiser.batch.reading import BAND_SHARE, Band, Grid, Reader
 from denoiser.batch.report import FileResult, Status
+from denoiser.batch.verification import Verifier
 from denoiser.batch.writing import Writer
 from denoiser.errors import DenoiserError, InputError, OutputError, UnavailableError
 from denoiser.images import Source, losses, open_source, refusal
@@ -84,6 +85,8 @@ class Pipeline:
         None where pixels go past the network: as they are (strength 0), or to a writer that works on them.
     second_try : bool
         Whether files that fail their check are kept for another pass, see ``again``, instead of failing.
+    verifier : Verifier, optional
+        Sees what the network makes of every band.
 
     Attributes
     ----------
@@ -94,11 +97,17 @@ class Pipeline:
     """
 
     def __init__(
-        self, shared: Shared, items: Sequence[Item], denoiser: Denoiser | None, second_try: bool = False
+        self,
+        shared: Shared,
+        items: Sequence[Item],
+        denoiser: Denoiser | None,
+        second_try: bool = False,
+        verifier: Verifier | None = None,
     ) -> None:
         self.shared = shared
         self.denoiser = denoiser
         self.second_try = second_try
+        self.verifier = verifier
         self.again: list[Item] = []
         self.error: DenoiserError | None = None
         self.stated = denoiser is not None and "uncertainty" in shared.options.beside
@@ -171,6 +180,8 @@ class Pipeline:
                 continue
             (band.deviations if piece.uncertainty else band.results).append(values)
             if band.complete:
+                if self.verifier is not None:
+                    self.verifier.see(job, band)
                 self._hand_over(job, band)
         results.close()
 

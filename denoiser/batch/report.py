@@ -11,10 +11,13 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from denoiser.batch.names import shown
 from denoiser.errors import ExitCode, OutputError
+
+if TYPE_CHECKING:
+    from denoiser.batch.verification import Verification
 
 SCHEMA = "denoiser.run/1"
 SCHEMAS = {"run": SCHEMA, "corrupt": "denoiser.corrupt/1"}
@@ -120,6 +123,8 @@ class Report:
         Seconds that a dry run expects of a real one; None where no speed was given.
     command : str
         Which command's report it is: ``run`` or ``corrupt``.
+    verification : Verification or None
+        What ``--verify-tiles`` found; None where nobody asked.
     """
 
     files: tuple[FileResult, ...]
@@ -134,6 +139,7 @@ class Report:
     message: str = ""
     estimate: float | None = None
     command: str = "run"
+    verification: Verification | None = None
 
     @property
     def exit_code(self) -> ExitCode:
@@ -191,6 +197,7 @@ class Report:
             "options": dict(self.options),
             "engine": dict(self.engine),
             "totals": self.totals(),
+            "verification": self.verification.to_json() if self.verification else None,
             "files": [result.to_json() for result in self.files],
         }
 

@@ -18,6 +18,7 @@ from denoiser.batch.pipeline import Pipeline, Shared
 from denoiser.batch.report import Report
 from denoiser.batch.samples import picture
 from denoiser.batch.session import Session
+from denoiser.batch.verification import Verification, Verifier, combined
 from denoiser.batch.writing import Writer
 from denoiser.progress import Progress, Silent
 
@@ -102,6 +103,7 @@ class _Run(Session):
         self.options: RunOptions = options
         self.denoiser = denoiser
         self.given = denoiser is not None
+        self.verifications: list[Verification] = []
         if options.save_uncertainty is not None:
             _check_uncertainty(options, denoiser)
 
@@ -160,14 +162,28 @@ class _Run(Session):
             work = picture(work, page.PICTURES)
         network = None if self.options.copies else self.denoiser
         half = network is not None and not self.given and network.describe().get("precision") != "fp32"
-        first = Pipeline(shared, work, network, second_try=half)
-        first.execute()
-        self.error = first.error
+        first = self._pass(shared, work, network, half)
         if first.again and self.error is None and self.stop.code is None:
             self.progress.note(f"{len(first.again)} files failed their check and are done again in fp32", "warning")
-            second = Pipeline(shared, first.again, self._fallback())
-            second.execute()
-            self.error = second.error
+            self._pass(shared, first.again, self._fallback())
+
+    def _pass(
+        self, shared: Shared, work: Sequence[Item], network: Denoiser | None, second_try: bool = False
+    ) -> Pipeline:
+        """One pass, and what is to be verified of it."""
+        wanted = self.options.verify_tiles if network is not None else 0
+        verifier = Verifier(wanted, network) if wanted and network is not None else None
+        done = Pipeline(shared, work, network, second_try, verifier)
+        done.execute()
+        self.error = done.error
+        if verifier is not None and self.error is None and self.stop.code is None:
+            self.verifications.append(verifier.check(self.options))
+        return done
+
+    def _verification(self) -> Verification | None:
+        if not self.options.verify_tiles or self.options.dry_run:
+            return None
+        return combined(self.verifications) if self.verifications else Verification()
 
 
 def _identity(options: RunOptions, denoiser: Denoiser | None) -> str:

@@ -19,6 +19,7 @@ from denoiser.batch.options import BatchOptions
 from denoiser.batch.pipeline import Pipeline, Shared
 from denoiser.batch.plan import inspect, make_plan
 from denoiser.batch.report import Events, FileResult, Report, Status
+from denoiser.batch.verification import Verification
 from denoiser.batch.writing import Writer, remove_leftovers
 from denoiser.errors import DenoiserError, ExitCode, OutputError
 from denoiser.images import SUFFIXES
@@ -106,6 +107,10 @@ class Session:
     def _engine(self) -> Mapping[str, str | int]:
         """What did the work, for the report."""
         return {}
+
+    def _verification(self) -> Verification | None:
+        """What came of doing parts of the work twice; None where nobody asked for it."""
+        return None
 
     def _finish(self, plan: Plan) -> None:
         """What is left to do when all files are done; the manifest is closed."""
@@ -228,6 +233,7 @@ class Session:
             message=message,
             estimate=estimate,
             command=self.command,
+            verification=self._verification(),
         )
 
     def _ending(self, plan: Plan, files: Sequence[FileResult]) -> tuple[ExitCode | None, str]:

@@ -200,6 +200,14 @@ Halo = Annotated[
 Batch = Annotated[
     str, option("--batch", metavar="N", parser=parse_count, help="Tiles computed together, from any images; or auto.")
 ]
+VerifyTiles = Annotated[
+    int,
+    option(
+        "--verify-tiles",
+        metavar="N",
+        help="Compute N random windows of large pictures again with a full halo; tell the largest difference.",
+    ),
+]
 MaxMemory = Annotated[
     str,
     option(

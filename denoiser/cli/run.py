@@ -33,6 +33,7 @@ def run(
     tile: o.Tile = "auto",
     halo: o.Halo = "auto",
     batch: o.Batch = "auto",
+    verify_tiles: o.VerifyTiles = 0,
     max_memory: o.MaxMemory = "auto",
     jobs: o.Jobs = "auto",
     recursive: o.Recursive = True,

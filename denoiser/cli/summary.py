@@ -32,6 +32,8 @@ def show(report: Report, talk: console.Talk, json: bool) -> None:
         talk.note(report.message, "error")
     if report.files:
         talk.note(line(report, with_message=not broken), "summary")
+    if report.verification is not None:
+        talk.note(report.verification.sentence(), "summary")
 
 
 def line(report: Report, with_message: bool = True) -> str:

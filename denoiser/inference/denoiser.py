@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -75,6 +76,8 @@ class Denoiser:
         page's; a multiple of ``row_multiple``.
     row_multiple : int
         The first row of every band must lie on a multiple of this.
+    full_halo : int
+        Pixels around a window that no result within depends on any more: the receptive field, rounded up.
     needs_range : bool
         Whether the network knows only pictures whose black and white are known: pieces must have ``white > 0``.
 
@@ -101,6 +104,7 @@ class Denoiser:
         self._sizing = self._size()
         self.context_rows = self._sizing.halo
         self.row_multiple = self.needs.multiple_of
+        self.full_halo = round_up(self.needs.receptive_field, self.row_multiple)
 
     def _size(self) -> Sizing:
         """Shapes of windows and batches for this network, device and budget."""
@@ -169,6 +173,17 @@ class Denoiser:
         in_flight = min(int(self._budget * FLIGHT_SHARE), MOST_IN_FLIGHT[self.device.type])
         stream = Stream(self._engine, self.device, self._sizing, self._precision_of, in_flight)
         return stream.results(pieces)
+
+    def cuts(self, height: int, width: int) -> bool:
+        """Whether a picture of this size is computed in several windows."""
+        return len(self._sizing.windows(height, width)) > 1
+
+    def whole(self, piece: Piece) -> NDArray[np.float32]:
+        """The result of a piece that is computed as one window, whatever the options say: as :meth:`stream`."""
+        sizing = replace(self._sizing, never_cut=True, halo=self.full_halo)
+        stream = Stream(self._engine, self.device, sizing, self._precision_of, piece.values.nbytes)
+        (_, values), *_ = stream.results([piece])
+        return values
 
     def _precision_of(self, piece: Piece) -> str:
         # fp16 ends at 65504 and loses digits below 6e-5. Where nobody knows the range of the values that
