@@ -48,6 +48,8 @@ def _camera_from_rgb() -> NDArray[np.float32]:
 CAMERAS = _camera_from_rgb()
 """(4, 3, 3), linear sRGB to camera; the rows sum to 1."""
 
+_INVERSES = np.linalg.inv(CAMERAS.astype(np.float64)).astype(np.float32)
+
 
 def linear(x: Any, contrast: Any, random: Random) -> Any:
     """Light of the pixels of a picture, both in [0, 1]: the inverse of :func:`toned`."""
@@ -84,13 +86,12 @@ def drawn_matrices(count: int, random: Random) -> tuple[Any, Any]:
     """
     weights = random.uniform((count, len(CAMERAS))) + 1e-6
     weights = weights / weights.sum(-1).reshape(count, 1)
-    inverses = np.linalg.inv(CAMERAS.astype(np.float64)).astype(np.float32)
-    ways = [(weights @ random.array(table.reshape(-1, 9))).reshape(count, 3, 3) for table in (CAMERAS, inverses)]
+    ways = [(weights @ random.array(table.reshape(-1, 9))).reshape(count, 3, 3) for table in (CAMERAS, _INVERSES)]
     return ways[0], ways[1]
 
 
 def through(matrix: Any, planes: Any) -> Any:
-    """Matrices (N, 3, 3) applied to the channels of planes (N, 3, H, W)."""
+    """A matrix (3, 3) for all, or one for each (N, 3, 3), applied to the channels of planes (N, 3, H, W)."""
     count, channels, height, width = tuple(planes.shape)
     return (matrix @ planes.reshape(count, channels, height * width)).reshape(count, channels, height, width)
 

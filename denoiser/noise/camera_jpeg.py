@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoiser.noise.base import Random, extended, whole
+from denoiser.noise.camera_colour import through
 
 MCU = 16
 """Side of the smallest coded unit when chroma is halved: four blocks of 8 x 8."""
@@ -91,18 +92,12 @@ def recoded(levels: Any, quality: Any, halved: Any, corner: tuple[int, int], ran
     if planes.shape[1] != 3:
         made = _quantised(planes - 128, luma_steps, random) + 128
     else:
-        coded = _mixed(random.array(_YCC), planes).round()
+        coded = through(random.array(_YCC), planes).round()
         luma = _quantised(coded[:, 0:1] - 128, luma_steps, random).round().clip(-128, 127) + 128
         chroma = _chroma(coded[:, 1:3], chroma_steps, halved, random)
         coded[:, 0:1], coded[:, 1:3] = luma, chroma
-        made = _mixed(random.array(_RGB), coded)
+        made = through(random.array(_RGB), coded)
     return made.round().clip(0, 255)[:, :, corner[0] : corner[0] + height, corner[1] : corner[1] + width]
-
-
-def _mixed(matrix: Any, planes: Any) -> Any:
-    """A matrix (3, 3) applied to the channels of planes (N, 3, H, W)."""
-    count, channels, height, width = tuple(planes.shape)
-    return (matrix @ planes.reshape(count, channels, height * width)).reshape(count, channels, height, width)
 
 
 def _chroma(planes: Any, step: Any, halved: Any, random: Random) -> Any:
@@ -123,10 +118,11 @@ def _quantised(planes: Any, step: Any, random: Random) -> Any:
     cosines = random.array(COSINES)
     across = planes.reshape(count, channels, height, width // 8, 8) @ cosines.swapaxes(0, 1)
     both = cosines @ across.reshape(count, channels, height // 8, 8, width)
-    waves = both.reshape(count, channels, height // 8, 8, width // 8, 8)
+    # One step for each wave of a row of blocks: memory is then walked in long runs.
+    step = (step + random.zeros((1, 1, 1, 1, width // 8, 1))).reshape(count, 1, 1, 8, width)
     # libjpeg knows waves to 1/8, which makes halves common, and rounds these away from 0: a hair takes them there.
-    waves = ((waves * 8).round() * (1.00001 / 8 / step)).round() * step
-    down = cosines.swapaxes(0, 1) @ waves.reshape(count, channels, height // 8, 8, width)
+    waves = ((both * 8).round() * (1.00001 / 8 / step)).round() * step
+    down = cosines.swapaxes(0, 1) @ waves
     made = down.reshape(count, channels, height, width // 8, 8) @ cosines
     return made.reshape(count, channels, height, width)
 

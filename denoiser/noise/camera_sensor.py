@@ -155,5 +155,8 @@ def _without(planes: Any, margin: int) -> Any:
 
 def _binomial(planes: Any, step: int) -> Any:
     """Weights 1, 2, 1 along rows and along columns, ``step`` pixels apart; the result lacks as many on each side."""
-    rows = (planes[:, :, : -2 * step] + planes[:, :, 2 * step :]) / 4 + planes[:, :, step:-step] / 2
-    return (rows[:, :, :, : -2 * step] + rows[:, :, :, 2 * step :]) / 4 + rows[:, :, :, step:-step] / 2
+    # Two sums of two samples each make the weights of three.
+    rows = planes[:, :, :-step] + planes[:, :, step:]
+    rows = rows[:, :, :-step] + rows[:, :, step:]
+    both = rows[:, :, :, :-step] + rows[:, :, :, step:]
+    return (both[:, :, :, :-step] + both[:, :, :, step:]) / 16
