@@ -28,7 +28,7 @@ ORDER = (Status.FAILED, Status.LEFT, Status.DONE, Status.COPIED, Status.PLANNED,
 UNITS = {"1/255": "in 1/255 of the full range", "stored": "of floats in their own units"}
 """Units of the noise in words."""
 
-COLUMNS = ("file", "status", "MP", "seconds", "noise before", "noise after", "mean moved by", "clipped", "remarks")
+COLUMNS = ("file", "status", "MP", "seconds", "noise before", "noise after", "mean moved", "clipped", "remarks")
 
 
 @dataclass(frozen=True)
