@@ -109,12 +109,13 @@ def _models(options: BenchmarkOptions) -> list[Method]:
 
 
 def _restorer(model: Denoiser) -> Callable[[Picture, float], NDArray[Any]]:
-    """A network as a method. It is told the container's range, as ``denoiser run`` tells it, and nothing of floats."""
+    """A network as a method. It is told the range of integers, as ``denoiser run`` does, and that of floats if it asks."""
 
     def restore(noisy: Picture, rms: float) -> NDArray[Any]:
         integers = noisy.stored.dtype.kind in "iu"
         sigma = rms * 255 if model.needs.takes_sigma else None
-        white = noisy.range.white if integers else 1.0 if model.needs.takes_sigma else None
+        asks = model.needs.takes_sigma or model.needs.needs_range
+        white = noisy.range.white if integers else 1.0 if asks else None
         black = noisy.range.black if integers else None
         restored = model.denoise(noisy.stored, white=white, black=black, sigma=sigma)
         return Picture(restored, noisy.range, noisy.depth).values

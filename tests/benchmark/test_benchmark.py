@@ -119,6 +119,20 @@ def test_a_model_is_measured_with_its_cost(clean: Path, tiny_model: Path) -> Non
 # Pairs and restored pictures
 
 
+@pytest.mark.parametrize("protocol", ["file", "literature"])
+def test_a_model_that_needs_a_range_is_told_one(clean: Path, tmp_path: Path, protocol: str) -> None:
+    from denoiser import models, weights
+
+    module = models.build("dae", {"channels": [8, 8]})  # fresh, it gives mid-gray
+    path = tmp_path / "gray.safetensors"
+    weights.save(path, module, weights.Card("dae", models.config_of(module), name="gray"))
+    options = BenchmarkOptions(
+        clean, noise=("gaussian:25",), models=(str(path),), classical=("none",), protocol=protocol
+    )
+    found = row(benchmark(options), str(path))
+    assert all(score.mse < 0.26 for score in found.scores), "mid-gray is never further away than half of the range"
+
+
 def test_restored_pictures_by_hand(clean: Path, tmp_path: Path) -> None:
     ours, theirs = changed(clean, tmp_path / "ours", 2), changed(clean, tmp_path / "theirs", 8)
     result = benchmark(BenchmarkOptions(clean, restored=(ours, theirs)))
