@@ -14,14 +14,15 @@ from PIL import Image
 SIDES = (96, 256)
 """Pixels: the least and the largest side of the central part of a picture that is shown."""
 
-RESIDUAL_GAIN = 4
-"""How much a residual is enlarged about middle gray."""
-
 BUDGET = 4_500_000
 """Characters of all pictures together, so that a page stays below 5 MB."""
 
-PER_PIXEL = 1.25
-"""Characters per pixel of one result, its residual and its share of the noisy picture: 1.1 on the samples, and room."""
+PER_PIXEL = 0.4
+"""Characters per pixel of one result and its share of the noisy picture and the truth; measured on the samples."""
+
+QUALITY = 80
+NOISY_QUALITY = 90
+"""Of WebP. The page takes residuals from these pictures: in the noisy one the noise must survive."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,6 @@ class Shot:
 
     method: str
     image: str
-    residual: str
     caption: str
 
 
@@ -76,39 +76,32 @@ class Album:
         self.left = budget
         self.side = int(np.clip((budget / PER_PIXEL / max(1, results)) ** 0.5, *SIDES))
         self.sheet: Sheet | None = None
-        self.noisy: NDArray[Any] | None = None
 
     def begin(self, name: str, source: NDArray[Any], known: bool = True) -> None:
         """A new picture, (H, W, C) in units of the full range: the truth, where it is known, or the noisy one."""
         self.sheet = None
         if self.left > 0:
             height, width = source.shape[:2]
-            truth = _uri(self._shown(source), 85) if known else ""
+            truth = _uri(self._shown(source), QUALITY) if known else ""
             self.sheet = Sheet(name, min(width, self.side), min(height, self.side), truth)
 
     def add_noisy(self, noise: str, noisy: NDArray[Any] | None, caption: str) -> None:
         """A new case of the picture; ``noisy`` is None where there is none."""
-        self.noisy = noisy
         if self.sheet is not None:
-            image = "" if noisy is None else _uri(self._shown(noisy), 75)
+            image = "" if noisy is None else _uri(self._shown(noisy), NOISY_QUALITY)
             self.sheet.cases.append(Case(noise, image, caption))
 
     def add_shot(self, method: str, restored: NDArray[Any], caption: str) -> None:
         """A result of the newest case."""
-        if self.sheet is None:
-            return
-        residual = ""
-        if self.noisy is not None:
-            residual = _uri(self._shown(0.5 + RESIDUAL_GAIN * (self.noisy - restored)), 50)
-        self.sheet.cases[-1].shots.append(Shot(method, _uri(self._shown(restored), 85), residual, caption))
+        if self.sheet is not None:
+            self.sheet.cases[-1].shots.append(Shot(method, _uri(self._shown(restored), QUALITY), caption))
 
     def end(self) -> None:
         """The picture is whole: keep its sheet if there is room for it."""
         if self.sheet is None:
             return
         cost = len(self.sheet.truth) + sum(
-            len(case.noisy) + sum(len(shot.image) + len(shot.residual) for shot in case.shots)
-            for case in self.sheet.cases
+            len(case.noisy) + sum(len(shot.image) for shot in case.shots) for case in self.sheet.cases
         )
         if cost <= self.left:
             self.sheets.append(self.sheet)

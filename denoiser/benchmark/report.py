@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from denoiser.benchmark.album import RESIDUAL_GAIN, Album
+from denoiser import webpage
+from denoiser.benchmark.album import Album
 from denoiser.benchmark.result import AnyRow, BlindRow, Result
 from denoiser.benchmark.tables import Column, by_noise, columns, verdict
-from denoiser.errors import OutputError, UsageError
 
-WIDTH, HEIGHT = 640, 320
+WIDTH, HEIGHT = 640, 400
 LEFT, RIGHT, TOP, BOTTOM = 52, 16, 12, 44
 """Pixels of a chart and of its margins."""
 
-COLOURS = 8
-"""Line styles in the page's style sheet."""
+RESIDUAL_GAIN = 4
+"""How much a residual is enlarged about middle gray."""
+
+SUFFIXES = (".html", ".htm")
+
+COLOURS, DASHES = 7, 6
+"""Line styles in the page's style sheet: colours of models, dashes of all else, which is gray."""
 
 CHARTS = ("psnr", "ssim")
 
 
 @dataclass(frozen=True)
 class Line:
-    """One method in a chart, with open marks where all styles are taken.
+    """One method in a chart; ``style`` is its classes in the style sheet.
 
     ``points`` are (x, y, what a pointer is told), in pixels.
     """
 
     method: str
-    style: int
-    open: bool
+    style: str
     points: list[tuple[float, float, str]]
 
 
@@ -49,19 +52,8 @@ class Chart:
 
 
 def check(path: Path) -> None:
-    """Make sure before the work that a report can be written.
-
-    Raises
-    ------
-    UsageError, OutputError
-        If the path is a folder, or its folder cannot be made.
-    """
-    if path.is_dir():
-        raise UsageError(f"{path}: a folder; name the report's file, for example {path / 'report.html'}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{path}: its folder cannot be made ({error.strerror})") from error
+    """Make sure before the work that a report can be written; raises as :func:`denoiser.webpage.check`."""
+    webpage.check(path, SUFFIXES)
 
 
 def write(path: Path, result: Result, album: Album) -> None:
@@ -72,45 +64,33 @@ def write(path: Path, result: Result, album: Album) -> None:
     OutputError
         If it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_text(render(result, album), encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise OutputError(f"{path}: the report cannot be written ({error.strerror})") from error
+    webpage.write(path, render(result, album))
 
 
-def render(result: Result, album: Album) -> str:
-    """The page as HTML."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+def render(result: Result, album: Album) -> Iterable[str]:
+    """The page as HTML, piece by piece."""
     first = album.sheets[0].cases if album.sheets else []
     shown = columns(result, "both")
-    return environment.get_template("report.html.j2").render(
-        result=result,
-        charts=[] if result.blind else [chart for name in CHARTS if (chart := _chart(result, name)).lines],
-        headings=[shown[0].heading, "noise", *(column.heading for column in shown[1:])],
-        rows=[(row, [_cell(column, row) for column in shown[1:]]) for row in result.rows],
-        sheets=album.sheets,
-        data=[asdict(sheet) for sheet in album.sheets],
-        noises=[case.noise for case in first],
-        methods=list(dict.fromkeys(shot.method for case in first for shot in case.shots)),
-        chosen=_chosen(result),
-        verdicts=[(each.worse, verdict(each, result.gate.max_drop)) for each in result.gate.comparisons]
-        if result.gate is not None
-        else [],
-        gain=RESIDUAL_GAIN,
-        size=(WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM),
-    )
+    values = {
+        "result": result,
+        "charts": [] if result.blind else [chart for name in CHARTS if (chart := _chart(result, name)).lines],
+        "headings": [shown[0].heading, "noise", *(column.heading for column in shown[1:])],
+        "rows": [(row, [_cell(column, row) for column in shown[1:]]) for row in result.rows],
+        "sheets": album.sheets,
+        "data": [asdict(sheet) for sheet in album.sheets],
+        "noises": [case.noise for case in first],
+        "methods": list(dict.fromkeys(shot.method for case in first for shot in case.shots)),
+        "chosen": _chosen(result),
+        "verdicts": _verdicts(result),
+        "gain": RESIDUAL_GAIN,
+        "size": (WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM),
+    }
+    return webpage.render(Path(__file__).parent, "report.html.j2", values)
+
+
+def _verdicts(result: Result) -> list[tuple[bool, str]]:
+    gate = result.gate
+    return [(each.worse, verdict(each, gate.max_drop)) for each in gate.comparisons] if gate is not None else []
 
 
 def _cell(column: Column, row: AnyRow) -> tuple[str, str]:
@@ -155,22 +135,31 @@ def _chart(result: Result, figure: str) -> Chart:
     def height(value: float) -> float:
         return round(TOP + (high - value) / (high - low) * (HEIGHT - TOP - BOTTOM), 1)
 
-    methods = list(dict.fromkeys(row.method for row in result.rows))
     lines = [
         Line(
             method,
-            index % COLOURS,
-            index >= COLOURS,
+            style,
             [
                 (positions[row.noise], height(mean.mean), f"{method}, {row.noise}: {mean.mean:.{digits}f}")
                 for row, mean in found
                 if row.method == method
             ],
         )
-        for index, method in enumerate(methods)
+        for method, style in _styles(result).items()
     ]
     y_ticks = [(height(value), f"{value:g}") for value in _round_values(low, high)]
     return Chart(title, lines, [(positions[noise], noise) for noise in noises], y_ticks)
+
+
+def _styles(result: Result) -> dict[str, str]:
+    """Method -> classes: a colour for what is compared, open marks where all are taken; dashed gray for the rest."""
+    kinds = {row.method: row.kind for row in result.rows}
+    coloured = [method for method, kind in kinds.items() if kind in ("model", "restored")]
+    gray = [method for method in kinds if method not in coloured]
+    styles = {method: f"s{index % COLOURS + 1}" for index, method in enumerate(coloured)}
+    styles |= {method: styles[method] + " open" for method in coloured[COLOURS:]}
+    styles |= {method: f"s0 d{index % DASHES + 1}" for index, method in enumerate(gray)}
+    return {method: styles[method] for method in kinds}
 
 
 def _round_values(low: float, high: float) -> list[float]:
