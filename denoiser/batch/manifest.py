@@ -140,9 +140,11 @@ class Manifest:
         The output directory.
     share : str
         Name of the share whose file is appended to, empty for a run over all files.
+    read : bool
+        Whether to read what is there. Who only appends does not need to.
     """
 
-    def __init__(self, root: Path, share: str = "") -> None:
+    def __init__(self, root: Path, share: str = "", read: bool = True) -> None:
         self.root = root
         self.folder = root / STATE
         self.path = self.folder / (f"manifest-{share}.jsonl" if share else "manifest.jsonl")
@@ -153,7 +155,8 @@ class Manifest:
         self._file: int | None = None
         self._lock = threading.Lock()
         self._synced = 0.0
-        self.load()
+        if read:
+            self.load()
 
     def load(self) -> None:
         """Read all manifests of the directory again."""
@@ -239,6 +242,25 @@ class Manifest:
             if time.monotonic() - self._synced > SYNC_SECONDS:
                 os.fsync(self._file)
                 self._synced = time.monotonic()
+
+    def fold(self, others: Iterable[Path]) -> None:
+        """Take over the lines of other manifests of this directory, one line per target, and remove these files.
+
+        Nobody writes to them any more. They go when their lines are on the disk here, so a kill loses none.
+
+        Raises
+        ------
+        OSError
+            If a file cannot be read or removed, or a line could not be written whole.
+        """
+        others = list(others)
+        lines = [line for path in others for line in path.read_bytes().splitlines()]
+        for entry in _speaking(self.root, [entry for entry in map(Entry.parse, lines) if entry]):
+            self.append(entry)
+        if self._file is not None:
+            os.fsync(self._file)
+        for path in others:
+            path.unlink()
 
     def close(self) -> None:
         """Sync and close."""

@@ -22,6 +22,8 @@ MOST_VERIFIED = 1000
 EXISTS = ("skip", "overwrite", "rename", "error")
 FORMATS = ("keep", "png", "tiff", "jpeg", "webp", "npy")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+BACKENDS = ("local", "dask")
+ALL_GPUS = "cuda:all"
 
 PIXEL_FIELDS = ("strength", "precision", "halo", "format", "quality", "white", "black")
 """Options that change pixels or container, besides :data:`CONTROLS`. Tile, batch, device, threads and memory are
@@ -187,7 +189,8 @@ class RunOptions(BatchOptions):
         File that gets the report when all is done: ``.html``, a page with pictures before and after, or ``.json``, the
         document of :meth:`denoiser.batch.Report.to_json`. A dry run writes none.
     device : str
-        ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``. ``cuda:all`` is every GPU of this machine, and names with
+        commas between them are several devices: one process each.
     precision : str
         ``auto``, ``fp32``, ``bf16``, ``fp16``.
     tile, halo, batch : str or int
@@ -200,6 +203,11 @@ class RunOptions(BatchOptions):
     save_uncertainty : Path or None
         Directory for the standard deviations of the error that the model states of the values at full strength,
         float32 TIFF as the residual.
+    backend : str
+        ``local``: this machine. ``dask``: the worker processes of a Dask cluster.
+    scheduler : str or None
+        Address of a running Dask scheduler, or path of its scheduler file (``.json``); None starts worker processes
+        on this machine.
 
     Raises
     ------
@@ -221,6 +229,8 @@ class RunOptions(BatchOptions):
     chroma: float = 1.0
     detail: float = 0.0
     report: Path | None = None
+    backend: str = "local"
+    scheduler: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -238,6 +248,26 @@ class RunOptions(BatchOptions):
             raise UsageError("--save-residual: at --strength 0 input minus output is zero everywhere")
         if self.save_uncertainty and self.copies:
             raise UsageError("--save-uncertainty: at --strength 0 nothing is estimated")
+        self._check_backend()
+
+    def _check_backend(self) -> None:
+        one_of("--backend", self.backend, BACKENDS)
+        if self.scheduler is not None and self.backend != "dask":
+            raise UsageError(f"--scheduler {self.scheduler}: belongs to --backend dask, give both")
+        if self.backend == "dask" and self._several_devices:
+            raise UsageError(
+                f"--device {self.device}: with --backend dask each worker has one device; start a worker per GPU, each "
+                "with its own CUDA_VISIBLE_DEVICES, and give --device cuda"
+            )
+
+    @property
+    def _several_devices(self) -> bool:
+        return self.device == ALL_GPUS or "," in self.device
+
+    @property
+    def spreads(self) -> bool:
+        """Whether other processes than this one do the work."""
+        return self.backend == "dask" or (self._several_devices and not self.copies)
 
     @property
     def copies(self) -> bool:

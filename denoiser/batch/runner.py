@@ -20,6 +20,7 @@ from denoiser.batch.samples import picture
 from denoiser.batch.session import Session
 from denoiser.batch.verification import Verification, Verifier, combined
 from denoiser.batch.writing import Writer
+from denoiser.errors import UsageError
 from denoiser.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def run(
     """
     files = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     options = options or RunOptions()
-    session = _Run(files, Destination.of(output), options, progress or Silent(), denoiser, stop or Stop())
+    session = RunSession(files, Destination.of(output), options, progress or Silent(), denoiser, stop or Stop())
     if options.report is None or options.dry_run:
         return session.execute()
     page.check(options.report)
@@ -86,7 +87,7 @@ def run(
     return report
 
 
-class _Run(Session):
+class RunSession(Session):
     """The job with its network, which is built when there is something to do."""
 
     def __init__(
@@ -106,24 +107,45 @@ class _Run(Session):
         self.verifications: list[Verification] = []
         if options.save_uncertainty is not None:
             _check_uncertainty(options, denoiser)
+        self.devices: list[str] = []
+        self.told: Mapping[str, str | int] = {}
+        if self.given and options.spreads:
+            raise UsageError("a model that is loaded stays in its process; name it by options.model to use several")
 
     @property
     def verb(self) -> str:
         return "copying" if self.options.copies else "denoising"
 
     def _prepare(self, plan: Plan) -> None:
-        if not self.options.copies:
+        if self.options.spreads:
+            self._look_around()
+        elif not self.options.copies:
             self._network()
 
+    def _look_around(self) -> None:
+        """Make sure that other processes can do the work, as far as that can be told from here."""
+        from denoiser import weights
+        from denoiser.inference import devices
+
+        if self.options.backend == "dask":
+            from denoiser.batch import cluster
+
+            cluster.require()
+        else:
+            self.devices = devices.expand(self.options.device)
+        weights.load(self.options.model)
+
     def _estimate(self, plan: Plan) -> float | None:
-        return None if self.options.copies else plan.megapixels / _speed(self._network())
+        if self.options.copies or self.options.spreads:
+            return None
+        return plan.megapixels / _speed(self._network())
 
     def _writer(self, owner: str) -> Writer:
         o = self.options
         return Writer(self.destination.root, owner, self._own_manifest(), o, self.key, o.controls)
 
     def _engine(self) -> Mapping[str, str | int]:
-        return self.denoiser.describe() if self.denoiser is not None else {}
+        return self.denoiser.describe() if self.denoiser is not None else self.told
 
     def _network(self) -> Denoiser:
         if self.denoiser is None:
@@ -157,9 +179,22 @@ class _Run(Session):
         return devices.free_memory(devices.resolve("cpu")) // 2
 
     def _passes(self, shared: Shared, work: Sequence[Item]) -> None:
-        """The pass over all files, and a second one in full precision over those that failed their check."""
+        """Do the work here, or have it done by other processes."""
         if self.options.samples:
             work = picture(work, page.PICTURES)
+        if not self.options.spreads:
+            self._pass_here(shared, work)
+        elif self.options.backend == "dask":
+            from denoiser.batch import cluster
+
+            self.error, self.told = cluster.execute(shared, work)
+        else:
+            from denoiser.batch import processes
+
+            self.error, self.told = processes.execute(shared, work, self.devices)
+
+    def _pass_here(self, shared: Shared, work: Sequence[Item]) -> None:
+        """The pass over all files, and a second one in full precision over those that failed their check."""
         network = None if self.options.copies else self.denoiser
         half = network is not None and not self.given and network.describe().get("precision") != "fp32"
         first = self._pass(shared, work, network, half)

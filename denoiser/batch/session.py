@@ -183,29 +183,34 @@ class Session:
         return self.options.share
 
     def _work(self, plan: Plan) -> None:
-        o = self.options
-        work = plan.work[: o.max_files]
-        targets = [path for item in work for path in item.outputs]
-        remove_leftovers(targets, self._owner)
-        writer = self._writer("free" if self._owner is None else self._owner)
+        work = plan.work[: self.options.max_files]
+        remove_leftovers([path for item in work for path in item.outputs], self._owner)
+        shared = self._shared("free" if self._owner is None else self._owner)
+        self.progress.start(len(work), _megapixels(plan, work, shared.budget), self.verb)
+        try:
+            self._passes(shared, work)
+        finally:
+            self.progress.finish()
+            shared.writer.sync_folders()
+
+    def _shared(self, owner: str) -> Shared:
+        """What all passes share; ``owner`` marks the temporary files."""
         budget = self._memory() // self.budget_parts
-        shared = Shared(
-            options=o,
-            writer=writer,
+        return Shared(
+            options=self.options,
+            writer=self._writer(owner),
             budget=budget,
             max_bytes=budget,
             progress=self.progress,
             stop=self.stop,
             record=self._record,
-            deadline=None if o.max_runtime is None else self.clock + o.max_runtime,
+            deadline=self._deadline(),
             workspace=self.workspace,
         )
-        self.progress.start(len(work), _megapixels(plan, work, budget), self.verb)
-        try:
-            self._passes(shared, work)
-        finally:
-            self.progress.finish()
-            writer.sync_folders()
+
+    def _deadline(self) -> float | None:
+        """``time.monotonic()`` after which no file is begun."""
+        return None if self.options.max_runtime is None else self.clock + self.options.max_runtime
 
     def _record(self, result: FileResult) -> None:
         """A file is finished. Called from any thread, once per file."""

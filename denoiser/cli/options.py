@@ -43,7 +43,7 @@ def parse_duration(text: str) -> float:
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-    """``2/8`` -> (2, 8): the third of eight shares, counted from 0; ``auto`` asks torchrun or SLURM."""
+    """``2/8`` -> (2, 8): the third of eight shares, counted from 0; ``auto`` asks the launcher."""
     if text == "auto":
         return _shard_of_launcher()
     match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
@@ -53,7 +53,11 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def _shard_of_launcher() -> tuple[int, int]:
-    """This process's share by the variables of torchrun, a SLURM array or a SLURM step, in this order."""
+    """This process's share by the variables of torchrun, a SLURM array, a SLURM step or a Kubernetes indexed job.
+
+    Kubernetes tells a pod its index alone; the manifest has to say the number of completions once more, as
+    ``JOB_COMPLETIONS``.
+    """
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
         index, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     elif "SLURM_ARRAY_TASK_ID" in os.environ:
@@ -62,11 +66,23 @@ def _shard_of_launcher() -> tuple[int, int]:
         count = int(os.environ["SLURM_ARRAY_TASK_COUNT"])
     elif "SLURM_PROCID" in os.environ:
         index, count = int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_NTASKS"])
+    elif "JOB_COMPLETION_INDEX" in os.environ:
+        index, count = int(os.environ["JOB_COMPLETION_INDEX"]), _completions()
     else:
-        raise typer.BadParameter("auto needs the variables of torchrun or SLURM, and there are none; write i/n")
+        raise typer.BadParameter("auto needs the variables of torchrun, SLURM or Kubernetes: there are none; write i/n")
     if not 0 <= index < count:
         raise typer.BadParameter(f"task {index} of {count} makes no share (an array with gaps?); write i/n")
     return index, count
+
+
+def _completions() -> int:
+    try:
+        return int(os.environ["JOB_COMPLETIONS"])
+    except (KeyError, ValueError) as error:
+        raise typer.BadParameter(
+            "a Kubernetes job does not tell its pods how many they are; set JOB_COMPLETIONS to its completions, as a "
+            "variable of the container"
+        ) from error
 
 
 def parse_count(text: str) -> str | int:
@@ -176,6 +192,14 @@ Detail = Annotated[
     float, option("--detail", metavar="0..1", help="Give so much of the fine luminance back: grain, and fine texture.")
 ]
 Device = Annotated[str, option("--device", metavar="NAME", help="auto (the best present), cpu, cuda, cuda:1 or mps.")]
+Devices = Annotated[
+    str,
+    option(
+        "--device",
+        metavar="NAME",
+        help="auto (the best present), cpu, cuda, cuda:1, mps; cuda:all or cuda:0,cuda:1: one process each.",
+    ),
+]
 Precision = Annotated[
     str,
     option(
@@ -277,6 +301,23 @@ Report = Annotated[
 ]
 
 # For cron and clusters.
+Backend = Annotated[
+    str,
+    option(
+        "--backend",
+        metavar="NAME",
+        complete=complete_from("BACKENDS"),
+        help="Who works: local, this machine; dask, the workers of a Dask cluster.",
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    option(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Of the Dask cluster, or its scheduler file; without it workers are started on this machine.",
+    ),
+]
 MaxRuntime = Annotated[
     float | None,
     option(
@@ -299,7 +340,7 @@ Shard = Annotated[
         "--shard",
         metavar="I/N",
         parser=parse_shard,
-        help="Do share I (from 0) of N of the files; auto asks SLURM or torchrun.",
+        help="Do share I (from 0) of N of the files; auto asks SLURM, torchrun or Kubernetes.",
     ),
 ]
 Events = Annotated[Path | None, option("--events", metavar="FILE", help="Append one JSON line per file as it is done.")]

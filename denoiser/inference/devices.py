@@ -42,6 +42,24 @@ def resolve(name: str) -> torch.device:
     return torch.device(wanted)
 
 
+def expand(names: str) -> list[str]:
+    """The devices of a list such as ``cuda:0,cuda:1``; ``cuda:all`` stands for every CUDA device.
+
+    Raises
+    ------
+    UnavailableError
+        If one is not there, or there is none.
+    """
+    if names == "cuda:all":
+        found = [name for name in present() if name.startswith("cuda")]
+        if not found:
+            raise UnavailableError(
+                f"device 'cuda:all': there is no CUDA device here; there are: {', '.join(present())}"
+            )
+        return found
+    return [str(resolve(name.strip())) for name in names.split(",")]
+
+
 def title(device: torch.device) -> str:
     """The device in words for logs and reports."""
     if device.type == "cuda":

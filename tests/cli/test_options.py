@@ -79,6 +79,7 @@ def test_shares(index: int, count: int) -> None:
     [
         ({"RANK": "0", "WORLD_SIZE": "4"}, (0, 4)),
         ({"SLURM_PROCID": "2", "SLURM_NTASKS": "3"}, (2, 3)),
+        ({"JOB_COMPLETION_INDEX": "4", "JOB_COMPLETIONS": "5"}, (4, 5)),
         ({"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_MIN": "5", "SLURM_ARRAY_TASK_COUNT": "4"}, (2, 4)),
         (
             {
@@ -100,9 +101,16 @@ def test_share_of_a_launcher(
 
 
 def test_share_without_a_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RANK", "SLURM_ARRAY_TASK_ID", "SLURM_PROCID"):
+    for name in ("RANK", "SLURM_ARRAY_TASK_ID", "SLURM_PROCID", "JOB_COMPLETION_INDEX"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(typer.BadParameter, match="torchrun or SLURM"):
+    with pytest.raises(typer.BadParameter, match="torchrun, SLURM or Kubernetes"):
+        o.parse_shard("auto")
+
+
+def test_a_kubernetes_job_must_say_how_many_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOB_COMPLETION_INDEX", "0")
+    monkeypatch.delenv("JOB_COMPLETIONS", raising=False)
+    with pytest.raises(typer.BadParameter, match="set JOB_COMPLETIONS"):
         o.parse_shard("auto")
 
 
