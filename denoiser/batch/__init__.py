@@ -8,12 +8,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from denoiser.batch.estimate_options import EstimateOptions
 from denoiser.batch.flow import Stop
 from denoiser.batch.options import CorruptOptions, RunOptions
 from denoiser.batch.report import FileResult, Report, Status
 
 if TYPE_CHECKING:
     from denoiser.batch.corruption import corrupt, corrupt_files
+    from denoiser.batch.estimation import EstimateReport, FileEstimate, estimate_files
     from denoiser.batch.items import Action, Destination, Item, Plan
     from denoiser.batch.plan import make_plan
     from denoiser.batch.runner import run
@@ -22,6 +24,9 @@ __all__ = [
     "Action",
     "CorruptOptions",
     "Destination",
+    "EstimateOptions",
+    "EstimateReport",
+    "FileEstimate",
     "FileResult",
     "Item",
     "Plan",
@@ -31,6 +36,7 @@ __all__ = [
     "Stop",
     "corrupt",
     "corrupt_files",
+    "estimate_files",
     "make_plan",
     "run",
 ]
@@ -38,10 +44,13 @@ __all__ = [
 _LAZY = {
     "Action": "denoiser.batch.items",
     "Destination": "denoiser.batch.items",
+    "EstimateReport": "denoiser.batch.estimation",
+    "FileEstimate": "denoiser.batch.estimation",
     "Item": "denoiser.batch.items",
     "Plan": "denoiser.batch.items",
     "corrupt": "denoiser.batch.corruption",
     "corrupt_files": "denoiser.batch.corruption",
+    "estimate_files": "denoiser.batch.estimation",
     "make_plan": "denoiser.batch.plan",
     "run": "denoiser.batch.runner",
 }

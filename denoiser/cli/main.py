@@ -8,13 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
-from denoiser.cli import benchmark, config, corrupt, models, run, train
+from denoiser.cli import benchmark, config, corrupt, estimate, models, run, train
 from denoiser.cli import options as o
 from denoiser.errors import DenoiserError, ExitCode
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": run.run,
     "corrupt": corrupt.corrupt,
+    "estimate": estimate.estimate,
     "train": train.train,
     "benchmark": benchmark.benchmark,
 }
@@ -22,6 +23,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 EXAMPLES: dict[str, str] = {
     "run": run.EXAMPLES,
     "corrupt": corrupt.EXAMPLES,
+    "estimate": estimate.EXAMPLES,
     "train": train.EXAMPLES,
     "benchmark": benchmark.EXAMPLES,
 }

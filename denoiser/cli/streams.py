@@ -48,6 +48,26 @@ def as_files(inputs: Sequence[str], output: str) -> Iterator[tuple[list[str], Pa
         sys.stdout.buffer.flush()
 
 
+@contextmanager
+def as_inputs(inputs: Sequence[str]) -> Iterator[list[str]]:
+    """Give inputs that are files: ``-`` alone is the picture on stdin.
+
+    Raises
+    ------
+    UsageError
+        If a stream stands beside other inputs.
+    InputError
+        If stdin holds no picture.
+    """
+    if STREAM not in inputs:
+        yield list(inputs)
+        return
+    if len(inputs) != 1:
+        raise UsageError("- stands for one image; give it as the only INPUT")
+    with TemporaryDirectory(prefix="denoiser-") as folder:
+        yield [str(_stdin_file(Path(folder)))]
+
+
 def _stdin_file(folder: Path) -> Path:
     """Write stdin to a file whose suffix tells its format."""
     from denoiser.images import SUFFIXES, signature

@@ -1,0 +1,89 @@
+"""Estimates of noise as a table for people, and as CSV for spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from denoiser.batch.names import shown
+
+if TYPE_CHECKING:
+    from denoiser.batch.estimation import EstimateReport, FileEstimate, PageEstimate
+
+COLUMNS = (
+    *("source", "page", "channel", "sigma", "gain", "read", "horizontal", "vertical", "rolloff", "noise"),
+    *("grid", "quality", "model", "reason", "failure"),
+)
+NAMES = {1: ("gray",), 3: ("red", "green", "blue")}
+
+
+def show(report: EstimateReport) -> None:
+    """A row for each page, in it a line for each channel; few columns, so that the table fits 80 characters."""
+    table = Table(show_lines=True)
+    for heading in ("file", "channel", "sigma", "gain", "read", "corr. h, v", "noise, model"):
+        file = heading == "file"
+        table.add_column(heading, justify="left" if file else "right", overflow="fold", no_wrap=not file)
+    table.columns[1].justify = table.columns[-1].justify = "left"
+    for each in report.files:
+        for page in each.pages:
+            table.add_row(*(Text(cell) for cell in _cells(each, page)))
+    console = Console()
+    console.print(table)
+    console.print(Text("sigma and read in 1/255 of full range; variance = gain * signal + read^2;", style="dim"))
+    console.print(Text("corr.: correlation of the noise of neighbours, horizontally and vertically", style="dim"))
+
+
+def _cells(file: FileEstimate, page: PageEstimate) -> list[str]:
+    name = shown(file.source.name)
+    channels = page.estimate.channels
+    columns = (
+        (_name(index, len(channels)) for index in range(len(channels))),
+        (f"{each.sigma:.2f}" for each in channels),
+        (f"{each.gain:.4f}" for each in channels),
+        (f"{each.read:.2f}" for each in channels),
+        (f"{each.horizontal:.2f}, {each.vertical:.2f}" for each in channels),
+        filter(None, (page.estimate.kind, _jpeg(page), page.advice.model)),
+    )
+    return [f"{name} #{page.page}" if file.count > 1 else name, *("\n".join(lines) for lines in columns)]
+
+
+def _jpeg(page: PageEstimate) -> str:
+    """What the file's tables say, or the picture."""
+    from denoiser.estimate.advice import GRID
+
+    if page.estimate.quality is not None:
+        return f"JPEG {page.estimate.quality}"
+    return "JPEG grid" if page.estimate.grid > GRID else ""
+
+
+def _name(index: int, count: int) -> str:
+    return NAMES[count][index] if count in NAMES else str(index)
+
+
+def comma_separated(report: EstimateReport) -> str:
+    """A line for each channel of each page that was looked at, and for each file that failed."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for file in report.files:
+        writer.writerows(_lines(file))
+    return text.getvalue().rstrip("\n")
+
+
+def _lines(file: FileEstimate) -> Iterator[dict[str, Any]]:
+    if file.failure:
+        yield {"source": shown(file.source), "failure": file.failure}
+    for page in file.pages:
+        document = page.to_json()
+        about = {key: document[key] for key in ("page", "grid", "quality", "model", "reason")}
+        about |= {"source": shown(file.source), "noise": document["kind"]}
+        channels = document["channels"]
+        yield from ({**about, "channel": _name(i, len(channels)), **each} for i, each in enumerate(channels))
+        if not channels:
+            yield about

@@ -1,0 +1,102 @@
+"""Noise whose variance grows with the light, seen through the clipping of a file, and its fit to measurements.
+
+Before clipping the variance is gain * x + read^2 at signal x, all in units of the full range (Foi et al. 2008,
+"Practical Poissonian-Gaussian noise modeling and fitting for single-image raw-data"). Where noise reaches black or
+white a file holds less of it: the moments of a clipped normal variable tell how much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+from scipy.special import ndtr
+
+ROUNDS = 12
+STEADY = 1e-3
+"""Clipping is undone and the line fitted in turn, until what is left of the noise changes less than this."""
+LEAST_LEFT = 0.3
+"""Share of its deviation that clipping may leave of noise; what is clipped more counts as clipped so much."""
+FREEDOM = 28
+"""Coefficients by which a block tells the variance."""
+DOUBT = 0.05
+"""Share of a variance by which it may be wrong however many blocks tell it: faint texture."""
+CLEARLY = 9.0
+"""How much better, in squared standard errors, a sloping line must fit than a level one."""
+_SIGNAL = np.linspace(-0.5, 1.5, 201)
+
+
+@dataclass(frozen=True)
+class Line:
+    """Variance against signal.
+
+    Attributes
+    ----------
+    gain : float
+        Variance per unit of signal, as of the noise kind ``poisson-gaussian``.
+    read : float
+        Standard deviation of the part that does not depend on the signal, in units of the full range.
+    """
+
+    gain: float
+    read: float
+
+    def variance(self, signal: float) -> float:
+        return self.gain * min(max(signal, 0.0), 1.0) + self.read**2
+
+
+def clipped_moments(
+    mean: NDArray[np.float64], deviation: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation of normal numbers after clipping to [0, 1]."""
+    low, high = -mean / deviation, (1 - mean) / deviation
+    inside, above = ndtr(high) - ndtr(low), ndtr(-high)
+    at_low, at_high = (np.exp(-(edge**2) / 2) / np.sqrt(2 * np.pi) for edge in (low, high))
+    first = mean * inside + deviation * (at_low - at_high) + above
+    second = (mean**2 + deviation**2) * inside + 2 * mean * deviation * (at_low - at_high)
+    second += deviation**2 * (low * at_low - high * at_high) + above
+    return first, np.sqrt(np.maximum(second - first**2, 0))
+
+
+def fit(means: Sequence[float], variances: Sequence[float], weights: Sequence[float], clips: bool) -> Line:
+    """The line through measured variances, by weighted least squares with neither parameter below zero.
+
+    Parameters
+    ----------
+    means, variances : sequence of float
+        Of flat parts of the file, after clipping, in units of the full range. At least one; variances above zero.
+    weights : sequence of float
+        How much each counts: the number of blocks that it is the mean of.
+    clips : bool
+        Whether the file clips at 0 and 1.
+    """
+    seen_mean, seen = np.asarray(means, np.float64), np.sqrt(np.asarray(variances, np.float64))
+    counts = np.sqrt(np.asarray(weights, np.float64))
+    mean, left = seen_mean.clip(0), np.ones_like(seen)
+    for _ in range(ROUNDS if clips else 1):
+        deviation = seen / left
+        gain, square = _straight(mean.clip(0), deviation**2, counts * left)
+        if clips:
+            line = np.sqrt(np.maximum(gain * _SIGNAL.clip(0, 1) + square, 1e-12))
+            there, after = clipped_moments(_SIGNAL, line)
+            mean = np.interp(seen_mean, there, _SIGNAL).clip(0, 1)
+            before, left = left, np.interp(seen_mean, there, after / line).clip(LEAST_LEFT)
+            if np.abs(left - before).max() < STEADY:
+                break
+    return Line(gain, float(np.sqrt(square)))
+
+
+def _straight(
+    signal: NDArray[np.float64], variance: NDArray[np.float64], counts: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Slope and height at 0 of the line; slope 0 unless one fits clearly better. ``counts`` are roots of numbers."""
+    error = variance * np.sqrt(2 / (FREEDOM * np.maximum(counts, 1e-6) ** 2) + DOUBT**2)
+    level = float(np.sum(variance / error**2) / np.sum(1 / error**2))
+    design = np.stack([signal, np.ones_like(signal)], axis=1)
+    (gain, square), misfit = nnls(design / error[:, None], variance / error)
+    if np.sum(((variance - level) / error) ** 2) - misfit**2 < CLEARLY:
+        return 0.0, level
+    return float(gain), float(square)
