@@ -11,13 +11,14 @@ BIN := .venv/bin
 READY := .venv/ready
 BENCH := .venv/ready-bench
 
-.PHONY: help demo test bench-speed bench-quality models-table dist clean
+.PHONY: help demo test bench-speed bench-quality architectures models-table dist clean
 
 help:
 	@echo 'make demo            denoise examples/noisy into demo-out'
 	@echo 'make test            linter, types, layers and tests'
 	@echo 'make bench-speed     measure speed against other denoisers (CLEAN=folder of clean PNG pictures)'
 	@echo 'make bench-quality   measure quality against other denoisers (CLEAN=folder)'
+	@echo 'make architectures   measure all bundled models, into examples/architectures.md (CLEAN=folder)'
 	@echo 'make models-table    write the table of bundled models into the README'
 	@echo 'make dist            build the sdist, and the wheel from it'
 	@echo 'make clean           remove the environment and everything built'
@@ -48,6 +49,9 @@ bench-speed: $(BENCH)
 
 bench-quality: $(BENCH)
 	$(BIN)/python examples/bench_quality.py $(CLEAN) --bm3d-every 4
+
+architectures: $(READY)
+	$(BIN)/python examples/architectures.py $(CLEAN)
 
 models-table: $(READY)
 	$(BIN)/python examples/models_table.py

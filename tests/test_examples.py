@@ -84,6 +84,32 @@ def test_the_demo(tmp_path: Path) -> None:
     assert Image.open(out / "sheet.png").width > 800
 
 
+@pytest.mark.slow
+def test_architectures(tmp_path: Path) -> None:
+    rows, columns = np.mgrid[:66, :70]
+    for index in range(2):
+        waves = [128 + 90 * np.sin((rows + index * columns) / (4 + channel)) for channel in range(3)]
+        (tmp_path / "clean").mkdir(exist_ok=True)
+        Image.fromarray(np.stack(waves, axis=-1).astype(np.uint8)).save(tmp_path / "clean" / f"{index}.png")
+    out = tmp_path / "architectures.md"
+    begin, end = "<!-- by hand: what is to be learned -->", "<!-- end of what is written by hand -->"
+    out.write_text(f"old\n{begin}\nSkips pay.\n{end}\nold tables")
+    models = ["--model", "convdae-unet", "--model", "convdae-long"]
+    done = call(
+        *(sys.executable, EXAMPLES / "architectures.py", tmp_path / "clean", "--out", out, "--crop", 40, *models),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    text = out.read_text(encoding="utf-8")
+    assert "Skips pay." in text and "old" not in text.split()
+    for title in ("The models", "Gaussian noise, protocol `literature`", "Stripes", "Blocks", "Pictures of 32 x 32"):
+        assert f"\n## {title}\n" in text
+    assert len([line for line in text.splitlines() if line.startswith("| convdae-unet |")]) == 7
+    gains = text.split("| what the skips add | ")[1].splitlines()[0]
+    assert all(float(gain) > 0 for gain in gains.strip(" |").split(" | "))
+    assert "| biharmonic |" in text.split("## Stripes")[1] and "nan" not in text
+
+
 def test_the_readme_lists_the_bundled_models(tmp_path: Path) -> None:
     shutil.copy(REPOSITORY / "README.md", tmp_path)
     done = call(sys.executable, EXAMPLES / "models_table.py", tmp_path / "README.md", cwd=tmp_path)
