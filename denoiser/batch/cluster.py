@@ -122,7 +122,8 @@ def _connected(options: RunOptions) -> Iterator[tuple[Client, Crew | None]]:
             with _client(options.scheduler) as client:
                 yield client, None
             return
-        scheduler = LocalCluster(n_workers=0, dashboard_address=None, host="127.0.0.1", silence_logs=logging.CRITICAL)
+        here = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+        scheduler = LocalCluster(n_workers=0, silence_logs=logging.CRITICAL, **here)
         with (
             scheduler,
             Client(scheduler, set_as_default=False) as client,

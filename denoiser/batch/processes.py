@@ -46,6 +46,8 @@ def execute(
     engine : dict
         What did it, for the report.
     """
+    if shared.stop.code is not None:
+        return None, {}
     delegation = Delegation(shared, work)
     setup = Setup.of(shared, work)
     team = _Team(delegation, replace(setup, processes=len(devices), threads=_threads(len(devices))), devices)
