@@ -259,6 +259,8 @@ class RunOptions(BatchOptions):
                 f"--device {self.device}: with --backend dask each worker has one device; start a worker per GPU, each "
                 "with its own CUDA_VISIBLE_DEVICES, and give --device cuda"
             )
+        if self.verify_tiles and self.spreads:
+            raise UsageError("--verify-tiles: works in one process; give one --device, and no --backend dask")
 
     @property
     def _several_devices(self) -> bool:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from denoiser.batch import page
 from denoiser.batch.flow import Stop
@@ -25,9 +22,6 @@ from denoiser.progress import Progress, Silent
 
 if TYPE_CHECKING:
     from denoiser.inference import Denoiser
-
-TRIAL_SECONDS = 0.3
-"""How long a trial must take to tell the network's speed."""
 
 
 def run(
@@ -138,7 +132,12 @@ class RunSession(Session):
     def _estimate(self, plan: Plan) -> float | None:
         if self.options.copies or self.options.spreads:
             return None
-        return plan.megapixels / _speed(self._network())
+        return plan.megapixels / self._speed()
+
+    def _speed(self) -> float:
+        from denoiser.inference.trial import megapixels_per_second
+
+        return megapixels_per_second(self._network())
 
     def _writer(self, owner: str) -> Writer:
         o = self.options
@@ -237,21 +236,3 @@ def _check_uncertainty(options: RunOptions, denoiser: Denoiser | None) -> None:
         uncertainty.check_model(options.model)
     else:
         uncertainty.check(denoiser.needs, str(denoiser.describe()["model"]))
-
-
-def _speed(network: Denoiser) -> float:
-    """Megapixels per second of the network, measured on noise; the second of two equal trials counts."""
-    from denoiser.inference import Piece
-
-    side = 256
-    while True:
-        noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
-        piece = Piece(noise, scale=1 / 255, white=1.0)
-        for _ in range(2):
-            begun = time.monotonic()
-            for _result in network.stream([piece]):
-                pass
-            seconds = time.monotonic() - begun
-        if seconds > TRIAL_SECONDS or side >= 1024:
-            return side * side / 1e6 / max(seconds, 1e-9)
-        side *= 2

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from denoiser.cli import benchmark, config, corrupt, estimate, models, run, train
+from denoiser.cli import benchmark, config, corrupt, doctor, estimate, models, run, train
 from denoiser.cli import options as o
 from denoiser.errors import DenoiserError, ExitCode
 
@@ -18,6 +18,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "estimate": estimate.estimate,
     "train": train.train,
     "benchmark": benchmark.benchmark,
+    "doctor": doctor.doctor,
 }
 
 EXAMPLES: dict[str, str] = {

@@ -14,6 +14,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from denoiser.batch import Report
     from denoiser.benchmark import Result
+    from denoiser.inference.diagnosis import Diagnosis
 
 
 def show_models(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -85,6 +86,47 @@ def show_noise(rows: Sequence[Mapping[str, Any]]) -> None:
                 Padding(Text(f"{each['name']}={each['default']}: {each['meaning']}{words}"), (0, 0, 0, 4), expand=False)
             )
         console.print()
+
+
+def show_diagnosis(found: Diagnosis) -> None:
+    """What ``denoiser doctor`` found: facts, precisions, problems and advice."""
+    machine = found.machine
+    devices = ", ".join(f"{name} ({free / 2**30:.1f} GiB free)" for name, free in machine.devices.items())
+    facts = {
+        "versions": _words(found.versions),
+        "extras": _words(found.extras) or "none installed",
+        "system": machine.system,
+        "devices": devices,
+        "threads": f"{machine.computing} of {machine.processors} processors compute",
+        "memory": f"{machine.free / 2**30:.1f} of {machine.memory / 2**30:.1f} GiB free",
+        "weights": f"{found.weights} files, {'checked' if not found.problems else 'see below'}",
+        "model": f"{found.model} on {found.device}: {found.precision or 'no precision passes its check'}",
+    }
+    table = Table.grid(padding=(0, 2))
+    for key, value in facts.items():
+        table.add_row(Text(key, style="bold"), Text(value))
+    console = Console()
+    console.print(table)
+    console.print(_trials(found))
+    for problem in found.problems:
+        console.print(Text(f"problem: {problem}", style="bold"), soft_wrap=True)
+    for each in found.advice or ("nothing would make it faster that this program knows of",):
+        console.print(Text(f"advice: {each}"), soft_wrap=True)
+
+
+def _trials(found: Diagnosis) -> Table:
+    """One row per precision; deviations are in standard deviations of the noise."""
+    table = Table()
+    for heading in ("precision", "largest error", "allowed", "typical error", "MP/s"):
+        table.add_column(heading, justify="left" if heading == "precision" else "right")
+    for each in found.trials:
+        cells = [each.precision + (" (chosen)" if each.precision == found.precision else "")]
+        if each.largest is None or each.typical is None:
+            cells += ["fails", f"{each.allowed:g}", "", ""]
+        else:
+            cells += [f"{each.largest:.2g}", f"{each.allowed:g}", f"{each.typical:.2g}", f"{each.speed:.2f}"]
+        table.add_row(*map(Text, cells))
+    return table
 
 
 def _cost(row: Mapping[str, Any]) -> str:

@@ -136,6 +136,11 @@ class Denoiser:
         sizing.check_tile(found)
         return found
 
+    @property
+    def deviation(self) -> probes.Deviation:
+        """How far the self-check found the network from its float64 reference."""
+        return self._deviation
+
     def describe(self) -> dict[str, str | int]:
         """How this network is run, for logs and reports: plain values that do not change from run to run."""
         options = self.options

@@ -103,3 +103,8 @@ def test_failed_and_vanished_files_are_left_out(tmp_path: Path, runs: Runs) -> N
 def test_the_number_is_bounded() -> None:
     with pytest.raises(UsageError, match="--verify-tiles 1001: must be from 0 to 1000"):
         RunOptions(verify_tiles=1001)
+
+
+def test_one_process_alone_can_verify() -> None:
+    with pytest.raises(UsageError, match="works in one process"):
+        RunOptions(verify_tiles=3, backend="dask")

@@ -1,0 +1,40 @@
+"""``denoiser doctor``: facts and advice on stdout, an exit code that a monitor can use."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from denoiser import weights
+from denoiser.cli.main import main
+from denoiser.errors import ExitCode
+
+
+def test_a_page_for_people(tiny_model: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--model", str(tiny_model), "--device", "cpu"]) == ExitCode.OK
+    out, err = capfd.readouterr()
+    assert err == ""
+    for words in ("torch", "devices", "cpu (", "processors compute", "GiB free", "MP/s", "(chosen)", "advice: "):
+        assert words in out
+
+
+def test_the_same_as_json(tiny_model: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--model", str(tiny_model), "--device", "cpu", "--json"]) == ExitCode.OK
+    found = json.loads(capfd.readouterr().out)
+    assert found["schema"] == "denoiser.doctor/1"
+    assert found["problems"] == [] and found["model"] == "tiny"
+    assert {trial["precision"] for trial in found["trials"]} >= {"fp32"}
+    assert found["machine"]["devices"]["cpu"] > 0
+
+
+def test_damaged_weights(tiny_model: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "verify", lambda: ["unet.safetensors: its checksum is wrong"])
+    assert main(["doctor", "--model", str(tiny_model), "--device", "cpu"]) == ExitCode.UNAVAILABLE
+    assert "problem: unet.safetensors: its checksum is wrong" in capfd.readouterr().out
+
+
+def test_a_device_that_is_not_there(tiny_model: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--model", str(tiny_model), "--device", "cuda:7"]) == ExitCode.UNAVAILABLE
+    assert "cuda:7" in capfd.readouterr().err
