@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -171,3 +172,18 @@ def test_stack16(tmp_path: Path) -> None:
     assert after.dtype == np.uint16
     assert after[:, :8, :8].std() < 0.7 * before[:, :8, :8].std()
     assert abs(after.mean() / before.mean() - 1) < 0.02, "the brightness of the stack is kept"
+
+
+def test_compare_models(tmp_path: Path) -> None:
+    clean, work = tmp_path / "clean", tmp_path / "work"
+    (clean / "deep").mkdir(parents=True)
+    y, x = np.mgrid[:80, :96]
+    for name, phase in (("a.png", 0), ("deep/b.png", 2)):
+        waves = np.stack([128 + 60 * np.sin(x / 5 + phase + c) * np.cos(y / 6) for c in range(3)], axis=2)
+        Image.fromarray(np.rint(waves).astype(np.uint8)).save(clean / name)
+    done = call(sys.executable, EXAMPLES / "compare_models.py", clean, work, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "worse: " in done.stderr and "a.png (" in done.stderr and "deep/b.png (" in done.stderr
+    assert json.loads((work / "damaged.json").read_text(encoding="utf-8"))["gate"]["failed"]
+    page = (work / "page.html").read_text(encoding="utf-8")
+    assert all(f"<td>{method}</td>" in page for method in ("noisy input", "unet", "dcdae"))

@@ -79,7 +79,8 @@ def describe(options: BenchmarkOptions, pictures: Sequence[Measured], devices: S
         "versions": {"denoiser": _own_version(), **{name: metadata.version(name) for name in LIBRARIES}},
         "python": platform.python_version(),
     }
-    return {**facts, "statement": _statement(options, facts)}
+    cost = f" Speed: wall time, one picture at a time, on {facts['device']}. {MEMORY_WORDS}" if devices else ""
+    return {**facts, "statement": _statement(options, facts, cost)}
 
 
 def _own_version() -> str:
@@ -93,7 +94,7 @@ def _colours(pictures: Sequence[Measured]) -> dict[str, int]:
     return dict(Counter(words.get(picture.channels, f"{picture.channels} channels") for picture in pictures))
 
 
-def _statement(options: BenchmarkOptions, facts: dict[str, Any]) -> str:
+def _statement(options: BenchmarkOptions, facts: dict[str, Any], cost: str) -> str:
     kinds = ", ".join(f"{count} {word}" for word, count in facts["colours"].items())
     root = options.noisy if options.blind else options.clean
     source = "the samples of scikit-image" if root is None else f"{root.name or root}"
@@ -102,8 +103,8 @@ def _statement(options: BenchmarkOptions, facts: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     return (
         f"Protocol {facts['name']!r}: {source} ({kinds}{crop}); data range {ranges}; "
-        f"{BLIND_WORDS if options.blind else _words_with_truth(options, facts)} Intervals: {facts['interval']}. "
-        f"Speed: wall time, one picture at a time, on {facts['device']}. {MEMORY_WORDS} {versions}."
+        f"{BLIND_WORDS if options.blind else _words_with_truth(options, facts)} Intervals: {facts['interval']}."
+        f"{cost} {versions}."
     )
 
 

@@ -74,7 +74,11 @@ def render(result: Result, album: Album) -> Iterable[str]:
     values = {
         "result": result,
         "charts": [] if result.blind else [chart for name in CHARTS if (chart := _chart(result, name)).lines],
-        "headings": [shown[0].heading, "noise", *(column.heading for column in shown[1:])],
+        "headings": [
+            shown[0].heading,
+            "folder" if result.blind else "noise",
+            *(column.heading for column in shown[1:]),
+        ],
         "rows": [(row, [_cell(column, row) for column in shown[1:]]) for row in result.rows],
         "sheets": album.sheets,
         "data": [asdict(sheet) for sheet in album.sheets],
