@@ -109,7 +109,7 @@ def _models(options: BenchmarkOptions) -> list[Method]:
 
 
 def _restorer(model: Denoiser) -> Callable[[Picture, float], NDArray[Any]]:
-    """A network as a method. It is told the range of integers, as by ``denoiser run``, and that of floats if it asks."""
+    """A network as a method. It is told the range of integers, as ``denoiser run`` does, and of floats if it asks."""
 
     def restore(noisy: Picture, rms: float) -> NDArray[Any]:
         integers = noisy.stored.dtype.kind in "iu"
