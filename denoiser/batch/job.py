@@ -16,6 +16,7 @@ from denoiser.batch.reading import Band
 from denoiser.batch.report import FileResult, Status
 from denoiser.batch.samples import Sample
 from denoiser.errors import DenoiserError, InputError
+from denoiser.estimate import Advice
 from denoiser.images import Header
 
 
@@ -39,6 +40,8 @@ class Job:
         Of output minus input, where a job gathers it.
     sample : Sample or None
         What the report shows of it, where there is one.
+    advice : Advice or None
+        Which network was chosen by the file's noise, and why; None where none was to be chosen.
     figures : dict or None
         What the manifest is to remember of the output.
     error : Exception or None
@@ -59,6 +62,7 @@ class Job:
     sample: Sample | None = None
     noise: dict[str, Any] = field(default_factory=dict)
     views: tuple[bytes, bytes] | None = None
+    advice: Advice | None = None
     figures: dict[str, Any] | None = None
     error: Exception | None = None
     done: bool = False
@@ -100,6 +104,7 @@ class Job:
             checks=self.checks,
             residual=item.residual,
             uncertainty=item.uncertainty,
+            choice={} if self.advice is None else {"model": self.advice.model, "reason": self.advice.reason},
             noise=self.noise,
             views=self.views,
         )

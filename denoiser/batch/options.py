@@ -178,6 +178,7 @@ class RunOptions(BatchOptions):
     ----------
     model : str
         Name of a bundled model, or path of a ``.safetensors`` file made by ``denoiser train``.
+        ``auto`` chooses one of two bundled models for each file by its noise, see :mod:`denoiser.batch.auto`.
     strength : float
         0 (the input, bit for bit) to 1 (the full result).
     luma, chroma : float

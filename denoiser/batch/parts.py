@@ -21,6 +21,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from denoiser.batch.auto import AUTO
 from denoiser.batch.flow import Stop
 from denoiser.batch.items import Action, Destination, Item
 from denoiser.batch.manifest import Manifest, Stamp
@@ -35,7 +36,7 @@ from denoiser.images import open_source
 from denoiser.progress import Progress
 
 if TYPE_CHECKING:
-    from denoiser.inference import Denoiser
+    from denoiser.batch.auto import Network
 
 PREFIX = "part-"
 """Names of the manifests of processes that take part begin with this, and so does the file that proves that they see
@@ -171,7 +172,7 @@ def _for_others(options: RunOptions) -> RunOptions:
     """The options of a run as a process that takes part has them: what is left to do there, with absolute paths."""
     from denoiser import weights
 
-    model = options.model if options.model in weights.bundled() else str(Path(options.model).absolute())
+    model = options.model if options.model in (AUTO, *weights.bundled()) else str(Path(options.model).absolute())
     own: dict[str, Any] = {"model": model, "backend": "local", "scheduler": None, "shard": None, "events": None}
     limits: dict[str, Any] = {"max_files": None, "max_runtime": None}
     return replace(options, **(_absolute_paths(options) | own | limits))
@@ -258,7 +259,7 @@ class Part(RunSession):
         """What does the work here."""
         return self._engine()
 
-    def _build(self, precision: str) -> Denoiser:
+    def _build(self, precision: str) -> Network:
         import torch
 
         from denoiser.inference import devices

@@ -23,10 +23,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from denoiser.batch.auto import Chooser
 from denoiser.batch.flow import Budget, Cancelled, Lease, Stop
 from denoiser.batch.items import Action, Item
 from denoiser.batch.job import CheckError, Job, explained
 from denoiser.batch.manifest import Stamp
+from denoiser.batch.names import shown
 from denoiser.batch.options import BatchOptions
 from denoiser.batch.reading import BAND_SHARE, Band, Grid, Reader
 from denoiser.batch.report import FileResult, Status
@@ -38,7 +40,8 @@ from denoiser.images.pixels import groups
 from denoiser.progress import Progress
 
 if TYPE_CHECKING:
-    from denoiser.inference import Denoiser, Piece
+    from denoiser.batch.auto import Network
+    from denoiser.inference import Piece
 
 POLL_SECONDS = 0.2
 """How long the calling thread waits before it looks again whether the run should end."""
@@ -81,7 +84,7 @@ class Pipeline:
     shared : Shared
     items : sequence of Item
         In the order in which they are done.
-    denoiser : Denoiser or None
+    denoiser : Denoiser, Chooser or None
         None where pixels go past the network: as they are (strength 0), or to a writer that works on them.
     second_try : bool
         Whether files that fail their check are kept for another pass, see ``again``, instead of failing.
@@ -100,7 +103,7 @@ class Pipeline:
         self,
         shared: Shared,
         items: Sequence[Item],
-        denoiser: Denoiser | None,
+        denoiser: Network | None,
         second_try: bool = False,
         verifier: Verifier | None = None,
     ) -> None:
@@ -186,7 +189,7 @@ class Pipeline:
         results.close()
 
     def _results(
-        self, denoiser: Denoiser, pieces: Iterator[Piece], taken: deque[Piece]
+        self, denoiser: Network, pieces: Iterator[Piece], taken: deque[Piece]
     ) -> Generator[tuple[Piece, NDArray[np.float32]], None, None]:
         """Pieces and what the network made of them.
 
@@ -301,7 +304,16 @@ class Pipeline:
             for band in self._reader.bands(source, job.form, lambda amount: self._lease(job, amount)):
                 # In this order: once it has the band the network may want the next one, which must not be forgotten.
                 self.budget.satisfied(job.turn)
+                if job.advice is None and isinstance(self.denoiser, Chooser):
+                    self._choose(job, source, self.denoiser)
                 job.incoming.put(band)
+
+    def _choose(self, job: Job, source: Source, chooser: Chooser) -> None:
+        """Choose the network of a file, now that its first rows are in memory."""
+        options = self.shared.options
+        job.advice = chooser.advise(source, options.white, options.black)
+        job.figures = {"model": job.advice.model, "reason": job.advice.reason}
+        self.shared.progress.note(f"{shown(job.item.source)}: {job.advice.model}, {job.advice.reason}", "debug")
 
     def _open(self, job: Job) -> Source:
         job.started = time.monotonic()

@@ -56,6 +56,8 @@ class FileResult:
     noise : dict
         What a sample says of the noise before and after, where a report was asked for, see
         :mod:`denoiser.batch.samples`.
+    choice : dict
+        The ``model`` that ``--model auto`` chose and its ``reason``; empty without it.
     views : (bytes, bytes) or None
         The middle before and after as WebP, of the files that are shown on a page.
     """
@@ -74,6 +76,7 @@ class FileResult:
     residual: Path | None = None
     uncertainty: Path | None = None
     noise: Mapping[str, Any] = field(default_factory=dict)
+    choice: Mapping[str, str] = field(default_factory=dict)
     views: tuple[bytes, bytes] | None = field(default=None, repr=False)
 
     def to_json(self) -> dict[str, Any]:
@@ -90,6 +93,7 @@ class FileResult:
             "losses": list(self.losses),
             "checks": dict(self.checks),
             "noise": dict(self.noise),
+            "choice": dict(self.choice),
             "residual": shown(self.residual) if self.residual else None,
             "uncertainty": shown(self.uncertainty) if self.uncertainty else None,
         }

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from denoiser.batch import page
+from denoiser.batch import auto, page
 from denoiser.batch.flow import Stop
 from denoiser.batch.items import Destination, Item, Plan
 from denoiser.batch.options import RunOptions
@@ -21,6 +21,7 @@ from denoiser.errors import UsageError
 from denoiser.progress import Progress, Silent
 
 if TYPE_CHECKING:
+    from denoiser.batch.auto import Network
     from denoiser.inference import Denoiser
 
 
@@ -96,7 +97,7 @@ class RunSession(Session):
         # An unknown model is an error before anything else is looked at.
         super().__init__(inputs, destination, options, options.key(_identity(options, denoiser)), progress, stop)
         self.options: RunOptions = options
-        self.denoiser = denoiser
+        self.denoiser: Network | None = denoiser
         self.given = denoiser is not None
         self.verifications: list[Verification] = []
         if options.save_uncertainty is not None:
@@ -127,7 +128,8 @@ class RunSession(Session):
             cluster.require()
         else:
             self.devices = devices.expand(self.options.device)
-        weights.load(self.options.model)
+        for name in auto.names(self.options.model):
+            weights.load(name)
 
     def _estimate(self, plan: Plan) -> float | None:
         if self.options.copies or self.options.spreads:
@@ -137,7 +139,8 @@ class RunSession(Session):
     def _speed(self) -> float:
         from denoiser.inference.trial import megapixels_per_second
 
-        return megapixels_per_second(self._network())
+        network = self._network()
+        return megapixels_per_second(network.first if isinstance(network, auto.Chooser) else network)
 
     def _writer(self, owner: str) -> Writer:
         o = self.options
@@ -146,25 +149,27 @@ class RunSession(Session):
     def _engine(self) -> Mapping[str, str | int]:
         return self.denoiser.describe() if self.denoiser is not None else self.told
 
-    def _network(self) -> Denoiser:
+    def _network(self) -> Network:
         if self.denoiser is None:
             self.denoiser = self._build(self.options.precision)
             told = ", ".join(f"{key} {value}" for key, value in self.denoiser.describe().items())
             self.progress.note(told, "debug")
         return self.denoiser
 
-    def _build(self, precision: str) -> Denoiser:
+    def _build(self, precision: str) -> Network:
         from denoiser import weights
         from denoiser.inference import Denoiser, InferenceOptions, devices
 
         # On the CPU the network shares the budget with the pictures in flight; a device has memory of its own.
         on_cpu = devices.resolve(self.options.device).type == "cpu"
         o = self.options
-        module, card = weights.load(o.model)
-        memory = self._memory() // 2 if on_cpu else o.max_memory
-        return Denoiser(module, card, InferenceOptions(o.device, precision, o.tile, o.halo, o.batch, memory))
+        chosen = auto.names(o.model)
+        memory = self._memory() // 2 // len(chosen) if on_cpu else o.max_memory
+        options = InferenceOptions(o.device, precision, o.tile, o.halo, o.batch, memory)
+        networks = {name: Denoiser(*weights.load(name), options) for name in chosen}
+        return auto.Chooser(networks) if o.model == auto.AUTO else networks[o.model]
 
-    def _fallback(self) -> Denoiser | None:
+    def _fallback(self) -> Network | None:
         """The same network in fp32, for files that fail their check in half precision."""
         if self.given or self.denoiser is None or self.denoiser.describe().get("precision") == "fp32":
             return None
@@ -202,7 +207,7 @@ class RunSession(Session):
             self._pass(shared, first.again, self._fallback())
 
     def _pass(
-        self, shared: Shared, work: Sequence[Item], network: Denoiser | None, second_try: bool = False
+        self, shared: Shared, work: Sequence[Item], network: Network | None, second_try: bool = False
     ) -> Pipeline:
         """One pass, and what is to be verified of it."""
         wanted = self.options.verify_tiles if network is not None else 0
@@ -224,15 +229,14 @@ def _identity(options: RunOptions, denoiser: Denoiser | None) -> str:
     """What stands for the weights in the key of an output."""
     if denoiser is not None:
         return json.dumps(denoiser.describe(), sort_keys=True, default=str)
-    from denoiser import weights
-
-    return weights.file_hash(weights.resolve(options.model))
+    return auto.weights_hash(options.model)
 
 
 def _check_uncertainty(options: RunOptions, denoiser: Denoiser | None) -> None:
     from denoiser.inference import uncertainty
 
     if denoiser is None:
-        uncertainty.check_model(options.model)
+        for name in auto.names(options.model):
+            uncertainty.check_model(name)
     else:
         uncertainty.check(denoiser.needs, str(denoiser.describe()["model"]))

@@ -27,7 +27,7 @@ from denoiser.images import Source, open_source
 from denoiser.images.pixels import FILL_RADIUS, groups, split, value_range
 
 if TYPE_CHECKING:
-    from denoiser.inference import Denoiser
+    from denoiser.batch.auto import Network
 
 SIDE = 128
 """Pixels a side of a window. Small ones, so that many places are looked at for little work."""
@@ -113,10 +113,10 @@ class Verifier:
     ----------
     count : int
         Number of windows.
-    denoiser : Denoiser
+    denoiser : Denoiser or Chooser
     """
 
-    def __init__(self, count: int, denoiser: Denoiser) -> None:
+    def __init__(self, count: int, denoiser: Network) -> None:
         self.count = count
         self.denoiser = denoiser
         self.samples: list[_Sample] = []
@@ -195,7 +195,7 @@ class Verifier:
         planes = planes[top - first : bottom - first, left - fore : right - fore]
         above, below = sample.row - top, bottom - sample.row - height
         found = [
-            self.denoiser.whole(Piece(planes[..., group], note.scale, note.white, above, below))
+            self.denoiser.whole(Piece(planes[..., group], note.scale, note.white, above, below, tag=(sample.job, None)))
             for group in groups(colours)
         ]
         return np.concatenate(found, axis=-1)[:, sample.column - left :][:, :width]

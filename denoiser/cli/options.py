@@ -124,6 +124,11 @@ def complete_model(incomplete: str) -> list[str]:
     return [name for name in weights.bundled() if name.startswith(incomplete)]
 
 
+def complete_run_model(incomplete: str) -> list[str]:
+    """The same, and ``auto``."""
+    return [*complete_model(incomplete), *(["auto"] if "auto".startswith(incomplete) else [])]
+
+
 def complete_from(table: str) -> Any:
     """Words of a table in :mod:`denoiser.batch.options`, for the shell."""
 
@@ -181,6 +186,16 @@ Model = Annotated[
         metavar="NAME",
         complete=complete_model,
         help="A bundled model (see `denoiser models list`) or a .safetensors file.",
+    ),
+]
+RunModel = Annotated[
+    str,
+    option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        complete=complete_run_model,
+        help="A bundled model (see `denoiser models list`), a .safetensors file, or auto: for each file by its noise.",
     ),
 ]
 Strength = Annotated[float, option("--strength", metavar="0..1", help="1 is the full result, 0 the input bit for bit.")]

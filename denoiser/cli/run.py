@@ -23,7 +23,7 @@ def run(
     ctx: typer.Context,
     inputs: o.Inputs,
     output: o.Output,
-    model: o.Model = "unet",
+    model: o.RunModel = "unet",
     strength: o.Strength = 1.0,
     luma: o.Luma = 1.0,
     chroma: o.Chroma = 1.0,

@@ -13,6 +13,17 @@ from __future__ import annotations
 from denoiser.estimate.advice import MODELS, Advice, choose
 from denoiser.estimate.core import ChannelNoise, Estimate, estimate
 from denoiser.estimate.grid import quality_of
-from denoiser.estimate.sample import Strip, windows
+from denoiser.estimate.sample import PIXELS, Strip, windows
 
-__all__ = ["MODELS", "Advice", "ChannelNoise", "Estimate", "Strip", "choose", "estimate", "quality_of", "windows"]
+__all__ = [
+    "MODELS",
+    "PIXELS",
+    "Advice",
+    "ChannelNoise",
+    "Estimate",
+    "Strip",
+    "choose",
+    "estimate",
+    "quality_of",
+    "windows",
+]

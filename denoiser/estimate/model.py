@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
-from scipy.special import ndtr
 
 ROUNDS = 12
 STEADY = 1e-3
@@ -52,6 +50,8 @@ def clipped_moments(
     mean: NDArray[np.float64], deviation: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and standard deviation of normal numbers after clipping to [0, 1]."""
+    from scipy.special import ndtr
+
     low, high = -mean / deviation, (1 - mean) / deviation
     inside, above = ndtr(high) - ndtr(low), ndtr(-high)
     at_low, at_high = (np.exp(-(edge**2) / 2) / np.sqrt(2 * np.pi) for edge in (low, high))
@@ -93,6 +93,8 @@ def _straight(
     signal: NDArray[np.float64], variance: NDArray[np.float64], counts: NDArray[np.float64]
 ) -> tuple[float, float]:
     """Slope and height at 0 of the line; slope 0 unless one fits clearly better. ``counts`` are roots of numbers."""
+    from scipy.optimize import nnls
+
     error = variance * np.sqrt(2 / (FREEDOM * np.maximum(counts, 1e-6) ** 2) + DOUBT**2)
     level = float(np.sum(variance / error**2) / np.sum(1 / error**2))
     design = np.stack([signal, np.ones_like(signal)], axis=1)

@@ -1,0 +1,112 @@
+"""``--model auto``: for each file the bundled network that suits its noise.
+
+The networks stand behind one door with the methods of a single one, so that the pipeline does not know of the choice.
+Pieces go to the network of their file, in order: a batch ends where the network changes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from denoiser.batch.estimation import estimate_page
+from denoiser.batch.job import Job
+from denoiser.errors import UnavailableError
+from denoiser.estimate import MODELS, PIXELS, Advice, choose
+from denoiser.images import Source
+
+if TYPE_CHECKING:
+    from denoiser.inference import Denoiser, Piece
+
+Network: TypeAlias = "Denoiser | Chooser"
+
+AUTO = "auto"
+SHARE = 3
+"""One in so many pixels of a small page is looked at, so that looking costs little next to denoising."""
+
+
+def names(model: str) -> tuple[str, ...]:
+    """The networks that a model's name or path stands for: itself, or all between which ``auto`` chooses.
+
+    Raises
+    ------
+    UnavailableError
+        If ``auto`` is asked for and one of them is not bundled.
+    """
+    from denoiser import weights
+
+    if model != AUTO:
+        return (model,)
+    bundled = weights.bundled()
+    missing = [name for name in MODELS if name not in bundled]
+    if missing:
+        raise UnavailableError(
+            f"--model auto: chooses between {' and '.join(MODELS)}, and {' and '.join(missing)} is not among the "
+            f"bundled models ({', '.join(bundled) or 'none'}); name one of these with --model"
+        )
+    return MODELS
+
+
+def weights_hash(model: str) -> str:
+    """Hash of the weights that a model stands for, one for each of its networks."""
+    from denoiser import weights
+
+    return "+".join(weights.file_hash(weights.resolve(name)) for name in names(model))
+
+
+class Chooser:
+    """Several networks as one; see :class:`denoiser.inference.Denoiser` for what is not said here.
+
+    Parameters
+    ----------
+    networks : dict
+        Name -> network, as :data:`denoiser.estimate.MODELS`; the first is for pieces of no file.
+    """
+
+    def __init__(self, networks: Mapping[str, Denoiser]) -> None:
+        self.networks = dict(networks)
+        each = list(self.networks.values())
+        self.first = each[0]
+        self.row_multiple = math.lcm(*(network.row_multiple for network in each))
+        widest = max(network.context_rows for network in each)
+        self.context_rows = math.ceil(widest / self.row_multiple) * self.row_multiple
+        self.full_halo = max(network.full_halo for network in each)
+        self.needs_range = any(network.needs_range for network in each)
+
+    def describe(self) -> dict[str, str | int]:
+        """As that of the first network, with the words of all where they differ."""
+        described = [network.describe() for network in self.networks.values()]
+        told = self.first.describe()
+        for key in ("precision", "halo", "tiling"):
+            words = dict.fromkeys(str(each[key]) for each in described)
+            told[key] = ", ".join(words) if len(words) > 1 else told[key]
+        return told | {"model": f"{AUTO} ({', '.join(self.networks)})"}
+
+    def advise(self, source: Source, white: float | None, black: float | None) -> Advice:
+        """Choose by the noise of a file's first page; the other pages of a stack are taken to be like it."""
+        page = source.header.pages[0]
+        return choose(estimate_page(source, 0, white, black, min(PIXELS, page.height * page.width // SHARE)))
+
+    def stream(self, pieces: Iterable[Piece]) -> Iterator[tuple[Piece, NDArray[np.float32]]]:
+        """Denoise pieces, in order and lazily, each by the network of its file."""
+        for name, run in groupby(pieces, self._name):
+            yield from self.networks[name].stream(run)
+
+    def cuts(self, height: int, width: int) -> bool:
+        """Whether a picture of this size is computed in several windows by any network."""
+        return any(network.cuts(height, width) for network in self.networks.values())
+
+    def whole(self, piece: Piece) -> NDArray[np.float32]:
+        """The result of a piece that is computed as one window."""
+        return self.networks[self._name(piece)].whole(piece)
+
+    def _name(self, piece: Piece) -> str:
+        match piece.tag:
+            case (Job(advice=Advice(model=name)), _):
+                return name
+        return next(iter(self.networks))

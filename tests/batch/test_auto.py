@@ -1,0 +1,175 @@
+"""``--model auto``: each file gets the network that suits its noise, and nothing else changes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from denoiser import models, weights
+from denoiser.batch import RunOptions, Status, run
+from denoiser.batch.auto import Chooser, names, weights_hash
+from denoiser.batch.job import Job
+from denoiser.errors import ExitCode, UnavailableError, UsageError
+from denoiser.estimate import MODELS, Advice
+from denoiser.inference import Piece
+from denoiser.noise import NumpyRandom, parse
+from tests.batch.fakes import FakeDenoiser, tree
+
+UNET, PHOTO = MODELS
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of two small networks that change a picture in different ways."""
+    import torch
+
+    folder = tmp_path_factory.mktemp("weights")
+    for seed, name in enumerate(MODELS):
+        torch.manual_seed(seed)
+        module = models.build("unet", {"channels": [8, 16], "blocks": [1, 1]})
+        with torch.no_grad():
+            for parameter in module.parameters():
+                if not parameter.any():  # the last layer, which would change nothing
+                    parameter.normal_(0, 0.01)
+        card = weights.Card("unet", models.config_of(module), name=name, purpose="tests", noise="none", licence="CC0")
+        weights.save(folder / f"{name}.safetensors", module, card)
+    return bundle(folder)
+
+
+def bundle(folder: Path) -> Path:
+    """Write the checksums that bundled files have beside them."""
+    lines = [f"{weights.file_hash(path)}  {path.name}\n" for path in sorted(folder.glob("*.safetensors"))]
+    (folder / "SHA256SUMS").write_text("".join(lines))
+    return folder
+
+
+@pytest.fixture
+def bundled(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """These two are all that is bundled."""
+    monkeypatch.setattr(weights, "_folders", lambda: (folder,))
+    return folder
+
+
+def noisy(noise: str, seed: int, height: int = 96, width: int = 88) -> Any:
+    clean = np.full((1, height, width, 3), 0.5, np.float32)
+    values = parse(noise).apply(clean, NumpyRandom(np.random.default_rng(seed)))[0]
+    return np.rint(values.clip(0, 1) * 255).astype(np.uint8)
+
+
+def make_inputs(folder: Path) -> dict[str, str]:
+    """Pictures of both kinds in turn; name -> the network for it."""
+    folder.mkdir(parents=True)
+    expected = {}
+    for index in range(6):
+        white = index % 2 == 0
+        pixels = noisy("gaussian:15" if white else "correlated:sigma=15,length=1", index, 96 + 8 * index)
+        name = f"{index}.png"
+        Image.fromarray(pixels).save(folder / name)
+        expected[name] = UNET if white else PHOTO
+    stack = np.stack([noisy("correlated:sigma=15,length=1", seed) for seed in (10, 11)])
+    tifffile.imwrite(folder / "stack.tif", stack, photometric="rgb")
+    return expected | {"stack.tif": PHOTO}
+
+
+def options(**values: Any) -> RunOptions:
+    return RunOptions(**{"device": "cpu", "precision": "fp32", "max_memory": 1 << 29, "model": "auto", **values})
+
+
+def test_every_file_is_what_its_own_network_makes_of_it(tmp_path: Path, bundled: Path) -> None:
+    expected = make_inputs(tmp_path / "in")
+    notes: list[str] = []
+
+    class Listening:
+        def start(self, *arguments: object) -> None: ...
+        def advance(self, files: int = 0, megapixels: float = 0.0) -> None: ...
+        def finish(self) -> None: ...
+        def note(self, message: str, level: str = "info") -> None:
+            notes.append(f"{level} {message}")
+
+    report = run(tmp_path / "in", tmp_path / "out", options(verify_tiles=4, tile=64), Listening())
+    assert report.exit_code is ExitCode.OK
+    assert report.engine["model"] == f"auto ({UNET}, {PHOTO})"
+    told = {Path(file["source"]).name: file["choice"] for file in report.to_json()["files"]}
+    assert {name: choice["model"] for name, choice in told.items()} == expected
+    assert "white" in told["0.png"]["reason"] and "neighbours" in told["1.png"]["reason"]
+    assert any(note.startswith("debug ") and f"1.png: {PHOTO}, its noise" in note for note in notes)
+    manifest = (tmp_path / "out" / ".denoiser" / "manifest.jsonl").read_text(encoding="utf-8")
+    remembered = {entry["target"]: entry["figures"]["model"] for entry in map(json.loads, manifest.splitlines())}
+    assert remembered == expected
+    assert report.verification is not None and report.verification.largest is not None
+    assert report.verification.windows == 4 and report.verification.largest < 1
+    made = tree(tmp_path / "out")
+    for model in MODELS:
+        run(tmp_path / "in", tmp_path / model, options(model=model, tile=64))
+        for name, content in tree(tmp_path / model).items():
+            assert (content == made[name]) == (expected[name] == model), name
+
+
+def test_a_second_run_skips_until_either_network_changes(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "weights"
+    own.mkdir()
+    for name in MODELS:
+        (own / f"{name}.safetensors").write_bytes((folder / f"{name}.safetensors").read_bytes())
+    monkeypatch.setattr(weights, "_folders", lambda: (bundle(own),))
+    make_inputs(tmp_path / "in")
+    assert run(tmp_path / "in", tmp_path / "out", options()).count(Status.DONE) == 7
+    assert run(tmp_path / "in", tmp_path / "out", options()).count(Status.SKIPPED) == 7
+    (own / f"{PHOTO}.safetensors").write_bytes((folder / f"{UNET}.safetensors").read_bytes())
+    assert run(tmp_path / "in", tmp_path / "out", options()).count(Status.DONE) == 7
+
+
+def test_without_one_of_the_networks_it_is_not_available(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / f"{UNET}.safetensors").write_bytes((folder / f"{UNET}.safetensors").read_bytes())
+    monkeypatch.setattr(weights, "_folders", lambda: (bundle(tmp_path / "weights"),))
+    make_inputs(tmp_path / "in")
+    with pytest.raises(UnavailableError, match=f"{PHOTO} is not among the bundled models") as caught:
+        run(tmp_path / "in", tmp_path / "out", options())
+    assert caught.value.exit_code is ExitCode.UNAVAILABLE
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_and_an_uncertainty_that_is_not_stated(tmp_path: Path, bundled: Path) -> None:
+    make_inputs(tmp_path / "in")
+    report = run(tmp_path / "in", tmp_path / "out", options(dry_run=True))
+    assert report.estimate is not None and report.count(Status.PLANNED) == 7
+    with pytest.raises(UsageError, match=UNET):
+        run(tmp_path / "in", tmp_path / "out", options(save_uncertainty=tmp_path / "u"))
+
+
+def test_the_weights_of_both_are_in_the_hash(bundled: Path) -> None:
+    assert (names("auto"), names("a.safetensors")) == (MODELS, ("a.safetensors",))
+    both = [weights.file_hash(bundled / f"{name}.safetensors") for name in MODELS]
+    assert weights_hash("auto") == "+".join(both)
+    assert weights_hash(PHOTO) == both[1]
+
+
+def job(model: str) -> Job:
+    made = Job(None, 0)  # type: ignore[arg-type]
+    made.advice = Advice(model, "")
+    return made
+
+
+def test_pieces_go_to_the_network_of_their_file_in_order() -> None:
+    networks: dict[str, Any] = {name: FakeDenoiser(batch=3) for name in MODELS}
+    networks[PHOTO].row_multiple, networks[PHOTO].context_rows = 6, 7
+    for network in networks.values():
+        network.full_halo = 8
+    chooser = Chooser(networks)
+    assert (chooser.row_multiple, chooser.context_rows) == (12, 12)
+    order = [UNET, UNET, PHOTO, UNET, PHOTO, PHOTO, PHOTO, PHOTO, UNET]
+    pieces = [Piece(np.full((8, 8, 3), 0.5, np.float32), tag=(job(name), None)) for name in order]
+    assert [piece for piece, _ in chooser.stream(iter(pieces))] == pieces
+    assert [len(networks[name].heights) for name in MODELS] == [4, 5]
+    assert len(list(chooser.stream([Piece(np.zeros((8, 8, 3), np.float32))]))) == 1
+    assert len(networks[UNET].heights) == 5
