@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
+from denoiser.cli.main import program
 
-from denoiser.cli.main import main
-
-sys.exit(main())
+program()

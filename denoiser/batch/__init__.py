@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from denoiser.batch.estimation import EstimateReport, FileEstimate, estimate_files
     from denoiser.batch.items import Action, Destination, Item, Plan
     from denoiser.batch.plan import make_plan
+    from denoiser.batch.prometheus import Textfile
     from denoiser.batch.runner import run
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "RunOptions",
     "Status",
     "Stop",
+    "Textfile",
     "corrupt",
     "corrupt_files",
     "estimate_files",
@@ -48,6 +50,7 @@ _LAZY = {
     "FileEstimate": "denoiser.batch.estimation",
     "Item": "denoiser.batch.items",
     "Plan": "denoiser.batch.items",
+    "Textfile": "denoiser.batch.prometheus",
     "corrupt": "denoiser.batch.corruption",
     "corrupt_files": "denoiser.batch.corruption",
     "estimate_files": "denoiser.batch.estimation",

@@ -19,6 +19,7 @@ from denoiser.batch.options import BatchOptions
 from denoiser.batch.pipeline import Pipeline, Shared
 from denoiser.batch.plan import inspect, make_plan
 from denoiser.batch.report import Events, FileResult, Report, Status
+from denoiser.batch.room import check_room
 from denoiser.batch.verification import Verification
 from denoiser.batch.writing import Writer, remove_leftovers
 from denoiser.errors import DenoiserError, ExitCode, OutputError
@@ -185,6 +186,8 @@ class Session:
     def _work(self, plan: Plan) -> None:
         work = plan.work[: self.options.max_files]
         remove_leftovers([path for item in work for path in item.outputs], self._owner)
+        if warning := check_room(work, self.destination.root, self.options.max_runtime is not None):
+            self.progress.note(warning, "warning")
         shared = self._shared("free" if self._owner is None else self._owner)
         self.progress.start(len(work), _megapixels(plan, work, shared.budget), self.verb)
         try:

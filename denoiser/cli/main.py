@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -126,6 +127,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(f"unexpected {type(error).__name__}: {error}; add --debug to see where, and please report it")
         return ExitCode.SOME_FAILED
     return int(code or 0)
+
+
+def program() -> NoReturn:
+    """The process: :func:`main` and its end.
+
+    A run that was interrupted has put everything in order when it returns, but windows may still be computed by threads
+    that Python would wait for, which takes seconds where they are large.
+    """
+    code = main()
+    if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _usage(error: Any) -> int:

@@ -170,6 +170,27 @@ Inputs = Annotated[
         show_default=False,
     ),
 ]
+SomeInputs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="INPUT",
+        help="Files, directories, globs, @list.txt (one path per line), or - for one image on stdin.",
+        show_default=False,
+        default_factory=list,
+    ),
+]
+FromFile = Annotated[
+    str | None,
+    option(
+        "--from-file",
+        metavar="FILE",
+        help="Read INPUT from FILE, or from stdin for -: one path per line, or separated by NUL; the same as @FILE.",
+    ),
+]
+Prometheus = Annotated[
+    Path | None,
+    option("--prometheus", metavar="FILE", help="Write the end of the run as a textfile for the node exporter."),
+]
 Output = Annotated[
     str,
     typer.Argument(

@@ -15,14 +15,16 @@ EXAMPLES = """Examples:
   denoiser run scan.tif scan_clean.tif --strength 0.7
   denoiser run photos/ clean/ --dry-run
   denoiser run /data/incoming /data/clean --min-age 1m --max-runtime 2h --log-file nightly.log
+  find . -name '*.tif' -print0 | denoiser run --from-file - clean/
   cat a.jpg | denoiser run - - > b.jpg
 """
 
 
 def run(
     ctx: typer.Context,
-    inputs: o.Inputs,
+    inputs: o.SomeInputs,
     output: o.Output,
+    from_file: o.FromFile = None,
     model: o.RunModel = "unet",
     strength: o.Strength = 1.0,
     luma: o.Luma = 1.0,
@@ -59,6 +61,7 @@ def run(
     report: o.Report = None,
     json: o.Json = False,
     events: o.Events = None,
+    prometheus: o.Prometheus = None,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
     log_file: o.LogFile = None,
@@ -76,12 +79,18 @@ def run(
     options = core.RunOptions(**o.chosen(ctx, core.RunOptions), lock=not no_lock)
     if json and output == streams.STREAM:
         raise UsageError("--json and the image would both go to stdout; write the image to a file, or use --events")
-    stop = core.Stop()
+    if from_file is not None:
+        inputs = [*inputs, f"@{from_file}"]
+    if not inputs:
+        raise UsageError("INPUT is missing: denoiser run INPUT... OUT, or denoiser run --from-file FILE OUT")
+    stop, metrics = core.Stop(), core.Textfile(prometheus, output)
     with (
+        metrics.recording(),
         console.talking(quiet, verbose, log_file, not no_progress, debug) as talk,
         streams.as_files(inputs, output) as (paths, target),
         signals.stopping(stop),
     ):
         done = core.run(paths, target, options, progress=talk, stop=stop)
         summary.show(done, talk, json)
+        metrics.write(done)
     raise typer.Exit(done.exit_code)

@@ -15,11 +15,15 @@ from tempfile import TemporaryDirectory
 from denoiser.errors import InputError, UsageError
 
 STREAM = "-"
+LIST = "@-"
+"""A list of paths on stdin."""
 
 
 @contextmanager
 def as_files(inputs: Sequence[str], output: str) -> Iterator[tuple[list[str], Path]]:
     """Give inputs and an output that are files, and copy the result to stdout when ``output`` is ``-``.
+
+    A list on stdin, ``@-``, becomes a list in a file: a run may have to read it more than once.
 
     Raises
     ------
@@ -28,6 +32,16 @@ def as_files(inputs: Sequence[str], output: str) -> Iterator[tuple[list[str], Pa
     InputError
         If stdin holds no picture.
     """
+    if LIST in inputs:
+        if STREAM in inputs:
+            raise UsageError("stdin cannot be a list and an image at once; give the list as @list.txt")
+        with TemporaryDirectory(prefix="denoiser-") as folder:
+            with Path(folder, "list").open("wb") as stream:
+                shutil.copyfileobj(sys.stdin.buffer, stream)
+            named = [f"@{folder}/list" if each == LIST else each for each in inputs]
+            with as_files(named, output) as found:
+                yield found
+        return
     if STREAM not in (*inputs, output):
         yield list(inputs), Path(output)
         return

@@ -490,6 +490,16 @@ def test_limits_stop_between_files_and_the_next_run_goes_on(folder: Path, tmp_pa
     assert (report.exit_code, report.totals()["done"]) == (ExitCode.OK, 7)
 
 
+def test_pieces_of_runtime_make_the_whole(folder: Path, tmp_path: Path, runs: Runs) -> None:
+    assert runs(output=tmp_path / "whole").exit_code is ExitCode.OK
+    codes: list[ExitCode] = []
+    while not codes or codes[-1] is ExitCode.STOPPED:
+        assert len(codes) < 200
+        codes.append(runs(FakeDenoiser(batch=1, seconds=0.05), max_runtime=0.3).exit_code)
+    assert codes[-1] is ExitCode.OK and len(codes) > 1
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+
+
 def test_a_running_out_of_time_finishes_what_is_begun(folder: Path, tmp_path: Path, runs: Runs) -> None:
     report = runs(FakeDenoiser(batch=1, seconds=0.1), max_runtime=0.35)
     assert report.exit_code is ExitCode.STOPPED
