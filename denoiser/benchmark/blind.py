@@ -8,12 +8,12 @@ allows (Batson and Royer 2019, "Noise2Self: Blind denoising by self-supervision"
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from denoiser import estimate
 from denoiser.benchmark.job import INPUT, Found, Job, Key, Steps
 from denoiser.benchmark.pictures import Picture, Subject, read_partner, read_source
 from denoiser.benchmark.result import BlindScore, Measured, Timed
@@ -25,7 +25,7 @@ EVERY = 4
 """One pixel of each square of so many pixels a side is held out: one of 16."""
 
 SMALLEST = 8
-"""Pixels: smaller pictures have no estimate of their noise, nor pixels that are held out."""
+"""Pixels: smaller pictures have neither structure nor pixels that are held out."""
 
 
 def measure(subject: Subject, job: Job, steps: Steps, noise: str) -> Found:
@@ -39,7 +39,7 @@ def measure(subject: Subject, job: Job, steps: Steps, noise: str) -> Found:
     noisy = read_source(subject, job.options)
     restored = {name: read_partner(subject, ref, noisy, job.options) for name, ref in subject.restored.items()}
     job.album.begin(subject.name, noisy.values, known=False)
-    level = noise_level(noisy.values)
+    level = noise_level(noisy.values, noisy.depth)
     job.album.add_noisy(noise, noisy.values, _caption(level))
     holed, held = hold_out(noisy)
     scores: dict[Key, Timed] = {}
@@ -75,7 +75,7 @@ def score(name: str, noisy: Picture, values: NDArray[Any], held_out: float | Non
     return BlindScore(
         picture=name,
         megapixels=height * width / 1e6,
-        noise=noise_level(values),
+        noise=noise_level(values, noisy.depth),
         autocorrelation=autocorrelation(residual),
         structure=structure(residual, values),
         held_out=held_out,
@@ -83,19 +83,25 @@ def score(name: str, noisy: Picture, values: NDArray[Any], held_out: float | Non
     )
 
 
-def noise_level(values: NDArray[Any]) -> float | None:
-    """Estimated standard deviation of the noise, in 1/255 of full range, mean over channels; None for tiny pictures.
+def noise_level(values: NDArray[Any], depth: float | None) -> float | None:
+    """Estimated standard deviation of the noise, in 1/255 of full range, RMS over channels; None for tiny pictures.
 
-    Median of the finest diagonal wavelet coefficients (Donoho and Johnstone 1994), as scikit-image computes it.
+    As :mod:`denoiser.estimate` finds it, before clipping, on the parts of a large picture that it looks at.
+
+    Parameters
+    ----------
+    values : ndarray
+        (H, W, C) in units of the full range.
+    depth : float or None
+        Steps between black and white of integers, which are clipped; None for floats.
     """
-    from skimage.restoration import estimate_sigma
-
-    if min(values.shape[:2]) < SMALLEST:
-        return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # constant pictures have an empty mean, which is NaN
-        level = float(estimate_sigma(values, average_sigmas=True, channel_axis=2)) * 255
-    return level if np.isfinite(level) else 0.0
+    strips = estimate.windows(*values.shape[:2])
+    pieces = [
+        values[strip.start : strip.stop, left:right].astype(np.float32)
+        for strip in strips
+        for left, right in strip.columns
+    ]
+    return estimate.estimate(pieces, clips=depth is not None, step=1 / depth if depth is not None else 0.0).sigma
 
 
 def autocorrelation(residual: NDArray[Any]) -> float | None:

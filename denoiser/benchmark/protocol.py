@@ -133,8 +133,8 @@ MEMORY_WORDS = (
 """How :mod:`denoiser.benchmark.memory` measures."""
 
 BLIND_WORDS = (
-    "no truth is known. Noise: level estimated from the picture, by wavelets (scikit-image's estimate_sigma), in 1/255 "
-    "of full range. Autocorrelation: of what was removed, RMS over neighbours up to 2 pixels away; 0 is white. "
+    "no truth is known. Noise level: estimated from the picture, as by `denoiser estimate`, in 1/255 of full range (fine texture "
+    "adds to low ones). Autocorrelation: of what was removed, RMS over neighbours up to 2 pixels away; 0 is white. "
     "Structure: correlation of the local strength of what was removed with that of the result's edges; 0 is best, "
     "above it edges or texture were removed, below it noise was left there. Held-out error: every 16th pixel is "
     "replaced by the mean of its neighbours before denoising, and the result compared with its noisy value, RMS in "
