@@ -32,9 +32,13 @@ def scene() -> NDArray[np.uint8]:
     return picture.clip(0, 255).astype(np.uint8)
 
 
+def read_card(name: str) -> weights.Card:
+    return weights.read_card(weights.bundled()[name])
+
+
 def kind(name: str) -> str:
     """What a model is made for."""
-    return "stripes" if "stripes" in weights.read_card(weights.bundled()[name]).noise else "grain"
+    return "stripes" if "stripes" in read_card(name).noise else "grain"
 
 
 def noisy(kind: str) -> NDArray[np.uint8]:
@@ -74,6 +78,23 @@ def test_the_precision_that_this_machine_chooses_gives_nearly_the_same(name: str
     difference = restored(name, "auto").astype(float) - stored(name)
     assert np.sqrt(np.mean(difference**2)) < 0.75
     assert np.abs(difference).max() <= 6
+
+
+@pytest.mark.parametrize("name", [each for each in weights.bundled() if read_card(each).architecture == "vdae"])
+def test_errors_are_larger_where_the_model_is_less_certain(name: str) -> None:
+    from scipy.ndimage import uniform_filter
+    from scipy.stats import spearmanr
+    from skimage.data import astronaut
+
+    clean = astronaut()[:192, 96:288]
+    noise = np.random.default_rng(1).normal(0, 25, clean.shape)
+    model = denoiser.load(name, device="cpu", precision="fp32")
+    seen = np.rint(np.clip(clean + noise, 0, 255)).astype(np.uint8)
+    error = np.abs(model.denoise(seen).astype(float) - clean)
+    stated = model.uncertainty(seen)
+    local = [uniform_filter(plane.mean(axis=2), 7).ravel() for plane in (error, stated)]
+    assert spearmanr(*local).statistic > 0.5
+    assert 0.5 < np.sqrt(np.mean(error**2) / np.mean(stated**2)) < 2, "deviations are of the size of the errors"
 
 
 def test_every_stored_result_belongs_to_a_model() -> None:
