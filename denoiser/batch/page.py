@@ -100,7 +100,7 @@ def _common_folder(files: Sequence[FileResult]) -> Path | None:
         common = os.path.commonpath([result.source.parent for result in files])
     except ValueError:  # no files, or on several drives, or absolute and relative
         return None
-    return Path(common) if common else None
+    return type(files[0].source)(common) if common else None
 
 
 def _name(result: FileResult, folder: Path | None) -> str:

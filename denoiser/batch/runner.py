@@ -15,6 +15,7 @@ from denoiser.batch.pipeline import Pipeline, Shared
 from denoiser.batch.report import Report
 from denoiser.batch.samples import picture
 from denoiser.batch.session import Session
+from denoiser.batch.stores import is_address
 from denoiser.batch.verification import Verification, Verifier, combined
 from denoiser.batch.writing import Writer
 from denoiser.errors import UsageError
@@ -45,7 +46,8 @@ def run(
         Files, directories (read with all that lies below, mirrored below ``output``), globs, and
         ``@file`` for a list of these.
     output : str or Path
-        A directory, which is made where it is missing; or a file, if the input is one file.
+        A directory, which is made where it is missing; or a file, if the input is one file. Inputs and output may
+        also be addresses in object stores, such as ``s3://bucket/photos``.
     options : RunOptions, optional
     progress : Progress, optional
         Is told how far the work is; nobody is by default.
@@ -73,12 +75,18 @@ def run(
     """
     files = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     options = options or RunOptions()
-    session = RunSession(files, Destination.of(output), options, progress or Silent(), denoiser, stop or Stop())
-    if options.report is None or options.dry_run:
-        return session.execute()
-    page.check(options.report)
-    report = session.execute()
-    page.write(options.report, report)
+    progress, stop = progress or Silent(), stop or Stop()
+    path = None if options.dry_run else options.report
+    if path is not None:
+        page.check(path)
+    if any(is_address(each) for each in (*files, output)):
+        from denoiser.batch import staging
+
+        report = staging.run(files, output, options, progress, denoiser, stop)
+    else:
+        report = RunSession(files, Destination.of(output), options, progress, denoiser, stop).execute()
+    if path is not None:
+        page.write(path, report)
     return report
 
 
