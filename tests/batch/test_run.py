@@ -735,7 +735,7 @@ def test_half_precision_that_fails_is_done_again_in_fp32(
 
         return FakeDenoiser(precision="bf16", spoils=spoils)
 
-    monkeypatch.setattr(runner._Run, "_build", build)
+    monkeypatch.setattr(runner.RunSession, "_build", build)
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     listener = Listener()
     options = RunOptions(model=str(tmp_path / "model.safetensors"), max_memory=1 << 28)
