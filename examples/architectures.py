@@ -4,7 +4,7 @@
 
 The text between the marks of "What is to be learned from it" is written by hand and kept. On two processor cores and
 24 pictures this takes some minutes; models that cost more than 500 kMAC per pixel are measured on every sixth picture,
-beside `unet` on the same ones.
+beside `unet` and non-local means on the same ones.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def measure(folder: Path, models: Sequence[str], crop: int, classical: tuple[str
 
 
 def measure_all(clean: Path, cards: dict[str, weights.Card], crop: int) -> tuple[Figures, list[str]]:
-    """All models, the heavy ones on fewer pictures: their rows and that of ``unet`` beside them say on how many."""
+    """All models, the heavy ones on fewer pictures: their rows and those beside them say on how many."""
     heavy = [name for name, card in cards.items() if card.macs_per_pixel > HEAVY]
     figures, statements = measure(clean, [name for name in cards if name not in heavy], crop, ("nlm", "biharmonic"))
     files = sorted(clean.glob("*.png"))
@@ -101,7 +101,7 @@ def measure_all(clean: Path, cards: dict[str, weights.Card], crop: int) -> tuple
     with tempfile.TemporaryDirectory() as folder:
         for path in files[::EVERY]:
             shutil.copy(path, folder)
-        some, _ = measure(Path(folder), [*heavy, *(["unet"] if "unet" in cards else [])], crop, ())
+        some, _ = measure(Path(folder), [*heavy, *(["unet"] if "unet" in cards else [])], crop, ("nlm",))
     note = f" (on {len(files[::EVERY])})"
     some = {(name + note, column): found for (name, column), found in some.items()}
     return {**figures, **some}, statements
