@@ -39,7 +39,8 @@ def measure(subject: Subject, job: Job, steps: Steps, noise: str) -> Found:
     noisy = read_source(subject, job.options)
     restored = {name: read_partner(subject, ref, noisy, job.options) for name, ref in subject.restored.items()}
     job.album.begin(subject.name, noisy.values, known=False)
-    level = noise_level(noisy.values, noisy.depth)
+    found_noise = noise_of(noisy.values, noisy.depth)
+    level = found_noise.sigma
     job.album.add_noisy(noise, noisy.values, _caption(level))
     holed, held = hold_out(noisy)
     scores: dict[Key, Timed] = {}
@@ -61,7 +62,8 @@ def measure(subject: Subject, job: Job, steps: Steps, noise: str) -> Found:
     job.album.end()
     height, width, channels = noisy.stored.shape
     dtype = subject.source.page.dtype.name
-    return Found(Measured(subject.name, height, width, channels, dtype, noisy.range.span, noisy.sha256), scores)
+    measured = Measured(subject.name, height, width, channels, dtype, noisy.range.span, noisy.sha256)
+    return Found(measured, scores, found_noise.kind == "correlated")
 
 
 def _caption(level: float | None) -> str:
@@ -75,7 +77,7 @@ def score(name: str, noisy: Picture, values: NDArray[Any], held_out: float | Non
     return BlindScore(
         picture=name,
         megapixels=height * width / 1e6,
-        noise=noise_level(values, noisy.depth),
+        noise=noise_of(values, noisy.depth).sigma,
         autocorrelation=autocorrelation(residual),
         structure=structure(residual, values),
         held_out=held_out,
@@ -83,10 +85,8 @@ def score(name: str, noisy: Picture, values: NDArray[Any], held_out: float | Non
     )
 
 
-def noise_level(values: NDArray[Any], depth: float | None) -> float | None:
-    """Estimated standard deviation of the noise, in 1/255 of full range, RMS over channels; None for tiny pictures.
-
-    As :mod:`denoiser.estimate` finds it, before clipping, on the parts of a large picture that it looks at.
+def noise_of(values: NDArray[Any], depth: float | None) -> estimate.Estimate:
+    """Noise as :mod:`denoiser.estimate` finds it, before clipping, in the parts of a large picture that it looks at.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def noise_level(values: NDArray[Any], depth: float | None) -> float | None:
         for strip in strips
         for left, right in strip.columns
     ]
-    return estimate.estimate(pieces, clips=depth is not None, step=1 / depth if depth is not None else 0.0).sigma
+    return estimate.estimate(pieces, clips=depth is not None, step=1 / depth if depth is not None else 0.0)
 
 
 def autocorrelation(residual: NDArray[Any]) -> float | None:

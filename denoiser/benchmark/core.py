@@ -75,7 +75,14 @@ def benchmark(options: BenchmarkOptions, progress: Progress | None = None) -> Re
         progress.finish()
     pictures = tuple(each.measured for each in found)
     rows = _rows(found, compared, not options.blind)
-    facts = protocol.describe(options, pictures, sorted({f"{method.kind}: {method.where}" for method in compared}))
+    devices = sorted({f"{method.kind}: {method.where}" for method in compared})
+    facts = protocol.describe(options, pictures, devices, sum(each.correlated for each in found))
+    if facts["correlated"]:
+        progress.note(
+            f"the noise of {facts['correlated']} of {len(found)} pictures looks correlated from pixel to pixel: "
+            "held-out errors favour methods that keep such noise",
+            "warning",
+        )
     result_gate = None
     if baseline is not None and found:
         with_truth = tuple(row for row in rows if isinstance(row, Row))

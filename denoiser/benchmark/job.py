@@ -25,10 +25,11 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Found:
-    """All scores of one picture."""
+    """All scores of one picture, and whether its noise looks correlated, which is looked at without the truth alone."""
 
     measured: Measured
     scores: dict[Key, Timed]
+    correlated: bool = False
 
 
 @dataclass(frozen=True)

@@ -64,8 +64,18 @@ def score(
     )
 
 
-def describe(options: BenchmarkOptions, pictures: Sequence[Measured], devices: Sequence[str]) -> dict[str, Any]:
-    """The protocol as plain data, with a ``statement`` in words."""
+def describe(
+    options: BenchmarkOptions, pictures: Sequence[Measured], devices: Sequence[str], correlated: int = 0
+) -> dict[str, Any]:
+    """The protocol as plain data, with a ``statement`` in words.
+
+    Parameters
+    ----------
+    devices : sequence of str
+        Where methods computed.
+    correlated : int
+        Number of noisy pictures without truth whose noise looks correlated from pixel to pixel.
+    """
     facts = {
         "name": BLIND if options.blind else "files" if options.paired else options.protocol,
         "pictures": len(pictures),
@@ -73,6 +83,7 @@ def describe(options: BenchmarkOptions, pictures: Sequence[Measured], devices: S
         "data_range": sorted({picture.data_range for picture in pictures}),
         "crop": crop_of(options),
         "seed": None if options.paired else options.seed,
+        "correlated": correlated if options.blind else None,
         "ssim": None if options.blind else SSIM,
         "interval": "95%, Student's t over pictures",
         "device": "; ".join(devices) or "cpu",
@@ -103,9 +114,15 @@ def _statement(options: BenchmarkOptions, facts: dict[str, Any], cost: str) -> s
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     return (
         f"Protocol {facts['name']!r}: {source} ({kinds}{crop}); data range {ranges}; "
-        f"{BLIND_WORDS if options.blind else _words_with_truth(options, facts)} Intervals: {facts['interval']}."
-        f"{cost} {versions}."
+        f"{_words_without_truth(facts) if options.blind else _words_with_truth(options, facts)} "
+        f"Intervals: {facts['interval']}.{cost} {versions}."
     )
+
+
+def _words_without_truth(facts: dict[str, Any]) -> str:
+    if not facts["correlated"]:
+        return BLIND_WORDS
+    return f"{BLIND_WORDS} Here the noise of {facts['correlated']} of {facts['pictures']} pictures looks correlated!"
 
 
 def _words_with_truth(options: BenchmarkOptions, facts: dict[str, Any]) -> str:
@@ -133,9 +150,9 @@ MEMORY_WORDS = (
 """How :mod:`denoiser.benchmark.memory` measures."""
 
 BLIND_WORDS = (
-    "no truth is known. Noise level: estimated from the picture, as by `denoiser estimate`, in 1/255 of full range (fine texture "
-    "adds to low ones). Autocorrelation: of what was removed, RMS over neighbours up to 2 pixels away; 0 is white. "
-    "Structure: correlation of the local strength of what was removed with that of the result's edges; 0 is best, "
+    "no truth is known. Noise level: estimated from the picture, as by `denoiser estimate`, in 1/255 of full range "
+    "(fine texture adds to low ones). Autocorrelation: of what was removed, RMS over neighbours up to 2 pixels away; "
+    "0 is white. Structure: correlation of the local strength of what was removed with that of the result's edges; 0 is best, "
     "above it edges or texture were removed, below it noise was left there. Held-out error: every 16th pixel is "
     "replaced by the mean of its neighbours before denoising, and the result compared with its noisy value, RMS in "
     "1/255 of full range; lower is better, the noise level is its floor; the noisy input's row is that of the "

@@ -37,9 +37,9 @@ def noise(sigma: float, shape: tuple[int, ...] = (128, 128, 3)) -> NDArray[Any]:
 @pytest.mark.parametrize("sigma", [5, 25])
 def test_noise_level(sigma: float) -> None:
     values = 0.5 + noise(sigma)
-    assert blind.noise_level(values, None) == pytest.approx(sigma, rel=0.05)
-    assert blind.noise_level(np.rint(values * 255) / 255, 255) == pytest.approx(sigma, rel=0.05)
-    assert blind.noise_level(values[:6, :6], None) is None
+    assert blind.noise_of(values, None).sigma == pytest.approx(sigma, rel=0.05)
+    assert blind.noise_of(np.rint(values * 255) / 255, 255).sigma == pytest.approx(sigma, rel=0.05)
+    assert blind.noise_of(values[:6, :6], None).sigma is None
 
 
 def test_autocorrelation_of_white_and_of_correlated_noise() -> None:
@@ -166,6 +166,15 @@ def test_bad_input(folders: Path, tmp_path: Path, capfd: pytest.CaptureFixture[s
     clean = ["benchmark", str(folders / "clean"), "--model", "none", "--baseline", str(tmp_path / "old.json")]
     assert main(clean) == ExitCode.USAGE
     assert "without the truth" in capfd.readouterr().err
+
+
+def test_correlated_noise_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for name, added in (("white.png", noise(20)), ("smooth.png", 3 * gaussian_filter(noise(20), (1, 1, 0)))):
+        Image.fromarray(np.rint(np.clip(scene() + added, 0, 1) * 255).astype(np.uint8)).save(tmp_path / name)
+    assert main(["benchmark", "--noisy", str(tmp_path), "--model", "none", "--classical", "median"]) == ExitCode.OK
+    out, err = capfd.readouterr()
+    assert "1 of 2 pictures looks correlated" in " ".join(out.split())
+    assert "1 of 2 pictures looks correlated from pixel to pixel" in err
 
 
 def test_tables_have_no_column_of_truth(result: Result) -> None:
