@@ -119,7 +119,8 @@ def _row(result: FileResult, folder: Path | None) -> Row:
         _number(moved, "{:+.3g}"),
         _number(clipped, "{:.2%}"),
     ]
-    remarks = "; ".join(part for part in (result.reason, *result.warnings) if part)
+    chosen = f"{result.choice['model']}: {result.choice['reason']}" if result.choice else ""
+    remarks = "; ".join(part for part in (result.reason, *result.warnings, chosen) if part)
     return Row(_name(result, folder), str(result.status), numbers, remarks)
 
 

@@ -19,12 +19,16 @@ from PIL import Image
 from denoiser.batch.items import Item
 from denoiser.batch.options import BatchOptions
 from denoiser.batch.reading import Band
+from denoiser.estimate import estimate
 from denoiser.images import Header
 from denoiser.images.image import Pixels
 from denoiser.images.pixels import ValueRange, value_range
 
 SIDE = 256
 """Most pixels of a sample's side."""
+
+BLOCK = 8
+"""Samples begin at multiples of so many pixels, as the blocks of JPEG do."""
 
 VIEW = 192
 """Most pixels of a view's side: the middle of the sample, pixel by pixel."""
@@ -35,9 +39,6 @@ QUALITY = 80
 SHOWN = (0.5, 99.5)
 """Percentiles of the noisy sample that become black and white in views of what is not 8 bit: 12-bit data in 16-bit
 containers and dark frames would be black squares."""
-
-MAD = 0.6745
-"""Median of the absolute values of a normal distribution, in standard deviations."""
 
 
 @dataclass(eq=False)
@@ -82,8 +83,8 @@ class Sample:
         if not self.parts:
             return {}
         unit, scale = ("stored", 1.0) if self.values.white is None else ("1/255", 255 / self.values.span)
-        before, after = (_sigma(square) for square in self._squares())
-        return {"before": _plain(before * scale), "after": _plain(after * scale), "unit": unit}
+        before, after = (_sigma(square, self.values) for square in self._squares())
+        return {"before": _plain(before, scale), "after": _plain(after, scale), "unit": unit}
 
     def views(self) -> tuple[bytes, bytes] | None:
         """The middle before and after as WebP, in the same contrast."""
@@ -115,22 +116,28 @@ def picture(items: Sequence[Item], most: int) -> list[Item]:
 
 
 def _middle(length: int, most: int) -> slice:
-    start = max(0, (length - most) // 2)
+    start = max(0, (length - most) // 2) // BLOCK * BLOCK
     return slice(start, min(length, start + most))
 
 
-def _sigma(square: Pixels) -> float:
-    """Standard deviation of white noise, mean over channels; NaN where nothing is finite.
+def _sigma(square: Pixels, values: ValueRange) -> float | None:
+    """Standard deviation of the noise in stored units; None where it cannot be told."""
+    black, span = _unit(square, values)
+    if not span:
+        return None
+    with np.errstate(invalid="ignore", over="ignore"):
+        piece = ((square - np.float64(black)) / span).astype(np.float32)
+    clips = square.dtype.kind != "f"
+    found = estimate([np.where(np.isfinite(piece), piece, np.nan)], clips=clips, step=1 / span if clips else 0.0)
+    return None if found.sigma is None else found.sigma / 255 * span
 
-    The median of the absolute diagonal Haar coefficients, which edges and texture hardly enter (Donoho and Johnstone
-    1994). Correlated noise is underestimated.
-    """
-    values = square.astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        corners = values[:-1, :-1] - values[1:, :-1] - values[:-1, 1:] + values[1:, 1:]  # (h, w, C)
-    channels = (each[np.isfinite(each)] for each in np.moveaxis(np.abs(corners) / 2, 2, 0))
-    found = [np.median(each) for each in channels if each.size]
-    return float(np.mean(found)) / MAD if found else math.nan
+
+def _unit(square: Pixels, values: ValueRange) -> tuple[float, float]:
+    """Black and the range above it; of floats without a declared range those of the square."""
+    if values.white is not None:
+        return values.black, values.span
+    finite = square[np.isfinite(square)]
+    return (float(finite.min()), float(finite.max()) - float(finite.min())) if finite.size else (0.0, 0.0)
 
 
 def _webp(square: Pixels, black: float, white: float) -> bytes:
@@ -143,6 +150,6 @@ def _webp(square: Pixels, black: float, white: float) -> bytes:
     return stream.getvalue()
 
 
-def _plain(value: float) -> float | None:
-    """JSON knows no NaN."""
-    return float(f"{value:.4g}") if math.isfinite(value) else None
+def _plain(value: float | None, scale: float) -> float | None:
+    """A few digits of what is known."""
+    return None if value is None else float(f"{value * scale:.4g}")

@@ -177,8 +177,8 @@ def test_the_sample_does_not_depend_on_where_a_file_is_cut() -> None:
         views = sample.views()
         assert views is not None and Image.open(io.BytesIO(views[0])).size == (VIEW, VIEW)
     for squares in found:
-        np.testing.assert_array_equal(squares[0], before[172:428, 22:278])
-        np.testing.assert_array_equal(squares[1], before[172:428, 22:278] // 2)
+        np.testing.assert_array_equal(squares[0], before[168:424, 16:272])
+        np.testing.assert_array_equal(squares[1], before[168:424, 16:272] // 2)
 
 
 @pytest.mark.parametrize("array", [np.full((9, 9, 1), np.nan), np.ones((1, 1, 3)), np.full((5, 1, 1), -3.0)])
