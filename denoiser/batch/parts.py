@@ -249,7 +249,7 @@ class Part(RunSession):
             if work and not self.options.copies:
                 self._network()
             shared = self._shared(self.setup.owner)
-            self._passes(shared, work)
+            self._pass_here(shared, work)
             shared.writer.sync_folders()
         finally:
             manifest.close()
@@ -319,10 +319,6 @@ class Delegation:
             return
         del self._given[result.target]
         self.shared.record(replace(result, **_paths(item)))
-
-    def open(self, items: Sequence[Item]) -> list[Item]:
-        """Those of these items that nobody has told of."""
-        return [item for item in items if item.target in self._given]
 
     def settle(self, setup: Setup) -> None:
         """Clear up behind processes that have ended, well or not.

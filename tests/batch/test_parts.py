@@ -104,7 +104,6 @@ def test_a_result_that_is_told_twice_counts_once(planned: Planned) -> None:
     for _ in range(2):
         planned.delegation.record(result)
     assert [(told.source, told.status) for told in planned.results] == [(planned.work[0].source, Status.DONE)]
-    assert len(planned.delegation.open(planned.delegation.work)) == 5
 
 
 def test_who_cannot_take_part_says_why(planned: Planned, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from denoiser.batch import Report, RunOptions, Status, Stop, run
+from denoiser.batch import Report, RunOptions, Status, Stop, page, run
 from denoiser.errors import ExitCode, UnavailableError
 from denoiser.inference import devices
 from tests.batch.fakes import FakeDenoiser, leftovers, tree, write_png
@@ -69,18 +69,21 @@ class Watch:
     def finish(self) -> None: ...
 
 
-def both(folder: Path, out: str, watch: Watch | None = None, stop: Stop | None = None) -> Report:
-    options = RunOptions(device="cpu,cpu", jobs=2, max_memory=1 << 28)
+def both(folder: Path, out: str, watch: Watch | None = None, stop: Stop | None = None, **values: Any) -> Report:
+    options = RunOptions(device="cpu,cpu", jobs=2, max_memory=1 << 28, **values)
     return run(folder / "in", folder / out, options, watch or Watch(), stop=stop)
 
 
-def test_two_devices_make_the_bytes_of_one(folder: Path, fake_network: None) -> None:
+def test_two_devices_make_the_bytes_of_one(folder: Path, fake_network: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "PICTURES", 5)
     watch = Watch()
-    report = both(folder, "two", watch)
+    report = both(folder, "two", watch, report=folder / "report.html")
     assert (report.exit_code, report.count(Status.DONE)) == (ExitCode.SOME_FAILED, FILES - 1)
     assert [result.source.name for result in report.failures] == ["torn.png"]
     assert tree(folder / "two") == tree(folder / "whole")
     assert (report.engine["device"], report.engine["processes"]) == ("cpu, cpu", 2)
+    assert sum(bool(result.views) for result in report.files) in (4, 5)  # of the whole run
+    assert "torn.png" in (folder / "report.html").read_text(encoding="utf-8")
     assert watch.files == FILES
     assert watch.megapixels == pytest.approx(report.megapixels)
     entries = (folder / "two/.denoiser/manifest.jsonl").read_text().splitlines()
