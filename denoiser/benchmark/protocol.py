@@ -150,14 +150,14 @@ MEMORY_WORDS = (
 """How :mod:`denoiser.benchmark.memory` measures."""
 
 BLIND_WORDS = (
-    "no truth is known. Noise level: estimated from the picture, as by `denoiser estimate`, in 1/255 of full range "
-    "(fine texture adds to low ones). Autocorrelation: of what was removed, RMS over neighbours up to 2 pixels away; "
-    "0 is white. Structure: correlation of the local strength of what was removed with that of the result's edges; 0 is best, "
-    "above it edges or texture were removed, below it noise was left there. Held-out error: every 16th pixel is "
-    "replaced by the mean of its neighbours before denoising, and the result compared with its noisy value, RMS in "
-    "1/255 of full range; lower is better, the noise level is its floor; the noisy input's row is that of the "
-    "neighbours' mean. It is valid for noise that is independent from pixel to pixel: correlated noise (from JPEG, "
-    "demosaicing or resizing) can be predicted, and methods that keep it win. Classical methods are told the estimated "
-    "level, models are told nothing unless they ask."
+    "no truth is known. Noise level: estimated from the picture, as by `denoiser estimate`, in 1/255 of full "
+    "range (fine texture adds to low ones). Corr.: autocorrelation of what was removed, RMS over neighbours up to"
+    " 2 pixels away; 0 is white. Edges: correlation of the local strength of what was removed with that of the "
+    "result's edges; 0 is best, above it edges or texture were removed, below it noise was left there. Held out: "
+    "every 16th pixel is replaced by the mean of its neighbours before denoising, and the result compared with "
+    "its noisy value, RMS in 1/255 of full range; lower is better, the noise level is its floor; the noisy "
+    "input's row is that of the neighbours' mean. It is valid for noise that is independent from pixel to pixel: "
+    "correlated noise (from JPEG, demosaicing or resizing) can be predicted, and methods that keep it win. "
+    "Classical methods are told the estimated level, models are told nothing unless they ask."
 )
 """What the figures without a truth mean; :mod:`denoiser.benchmark.blind` computes them."""

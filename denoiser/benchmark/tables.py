@@ -85,9 +85,9 @@ POOLED = QUALITY[1]
 
 BLIND_QUALITY = (
     _of_bare_mean("noise level", "noise", 2),
-    _of_bare_mean("autocorr.", "autocorrelation", 3),
-    _of_bare_mean("structure", "structure", 2),
-    _of_bare_mean("held-out", "held_out", 2),
+    _of_bare_mean("corr.", "autocorrelation", 3),
+    _of_bare_mean("edges", "structure", 2),
+    _of_bare_mean("held out", "held_out", 2),
 )
 """What it shows where it is not. Intervals are in the documents for machines: six columns of them fit no terminal."""
 

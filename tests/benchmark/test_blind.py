@@ -150,7 +150,7 @@ def test_every_form(folders: Path, tmp_path: Path, capfd: pytest.CaptureFixture[
     assert float(rows[1]["held_out_mean"]) == pytest.approx(document["rows"][1]["held_out"]["mean"])
     assert max(map(len, texts["--no-progress"].splitlines())) <= 80
     text = page.read_text(encoding="utf-8")
-    assert "held-out" in text and 'alt="0.png, the truth"' not in text and "PSNR" not in text
+    assert "held out" in text and 'alt="0.png, the truth"' not in text and "PSNR" not in text
 
 
 def test_bad_input(folders: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -179,4 +179,4 @@ def test_correlated_noise_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[s
 
 def test_tables_have_no_column_of_truth(result: Result) -> None:
     headings = [column.heading for column in tables.columns(result, "both")]
-    assert headings[:5] == ["method", "noise level", "autocorr.", "structure", "held-out"]
+    assert headings[:5] == ["method", "noise level", "corr.", "edges", "held out"]
