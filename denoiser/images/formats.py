@@ -258,6 +258,8 @@ def losses(like: Header, format: str) -> tuple[str, ...]:
     lost = [*_pixel_losses(like, can), *_common_losses(metadata, can), *metadata.dropped]
     if not can.lossless and not metadata.lossy:
         lost.append("exact pixel values")
+    if metadata.reduced:
+        lost.append("reduced versions")
     if metadata.cmyk and not can.cmyk:
         lost.append("CMYK")
     return tuple(dict.fromkeys(lost))

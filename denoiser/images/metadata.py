@@ -33,6 +33,8 @@ class Metadata:
     """True if the input's compression already changed pixels, so that doing so again costs little."""
     cmyk: bool = False
     """The four channels are inks."""
+    reduced: bool = False
+    """The file holds reduced versions of its pages (a pyramid), which its own format gets again, made anew."""
     dropped: tuple[str, ...] = ()
     """What the file holds that even its own format does not get back."""
 

@@ -6,6 +6,7 @@ import itertools
 import logging
 import math
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,14 @@ from denoiser.errors import InputError
 from denoiser.images.formats import NUMBERS, type_code
 from denoiser.images.image import Header, Page, Pixels
 from denoiser.images.metadata import Common, Metadata
+from denoiser.images.pyramid import is_reduced
 from denoiser.images.raster import check_size, reading
 from denoiser.images.tiff_record import (
     JPEG_COMPRESSIONS,
     MASK_PAGE,
+    REDUCED_PAGE,
     Ifd,
+    Level,
     TiffRecord,
     common_of,
     dropped_by,
@@ -103,6 +107,7 @@ class TiffSource:
             common=listing.common,
             native=TiffRecord(tif.byteorder, tif.is_bigtiff, self._ifds, self._virtual),
             lossy=any(ifd.compression in JPEG_COMPRESSIONS for ifd in self._ifds),
+            reduced=any(ifd.levels for ifd in self._ifds),
             cmyk=self._ifds[0].photometric == PHOTOMETRIC.SEPARATED,
             dropped=tuple(dict.fromkeys(listing.dropped)),
         )
@@ -230,7 +235,7 @@ class _Listing:
         """Bytes of the largest strip or row of tiles."""
 
     def add(self, number: int, main: tifffile.TiffPage) -> None:
-        """Take in a main directory and the SubIFDs below it, reduced versions as pages of their own."""
+        """Take in a main directory and the SubIFDs below it: reduced versions of the page, or pages of their own."""
         if _is_mask(main):
             self.dropped.append("transparency masks")
             return
@@ -238,11 +243,29 @@ class _Listing:
         pictures = {index: page for index, page in subpages.items() if not _is_mask(page)}
         if len(pictures) < len(subpages):
             self.dropped.append("transparency masks")
-        self._take(main, (number, None), len(pictures))
+        if self.pages and _is_flagged(main) and (level := self._level(main, sub=False)):
+            self._add_levels([level])
+            return
+        self._take(main, (number, None), 0)
+        levels = [self._level(page, sub=True) for page in pictures.values()]
+        if all(levels):
+            self._add_levels(filter(None, levels))
+            return
+        self.ifds[-1] = replace(self.ifds[-1], reduced=len(pictures))
         for index, page in pictures.items():
             if page.subifds:
                 self.dropped.append("SubIFDs below SubIFDs")
             self._take(page, (number, index), 0)
+
+    def _level(self, directory: tifffile.TiffPage, sub: bool) -> Level | None:
+        """A directory as a reduced version of the page before it; None where it is none."""
+        _check_layout(self._path, directory)
+        ifd = read_ifd(directory, self._keep_indices)
+        page = _page(self._path, directory, ifd)
+        return Level(page, ifd, sub) if is_reduced(self.pages[-1], page) and not directory.subifds else None
+
+    def _add_levels(self, levels: Iterable[Level]) -> None:
+        self.ifds[-1] = replace(self.ifds[-1], levels=(*self.ifds[-1].levels, *levels))
 
     def _take(self, directory: tifffile.TiffPage, address: _Address, reduced: int) -> None:
         _check_layout(self._path, directory)
@@ -265,6 +288,11 @@ class _Listing:
 
 def _subpages(page: tifffile.TiffPage) -> list[tifffile.TiffPage]:
     return [sub.aspage() for sub in page.pages] if page.subifds and page.pages is not None else []
+
+
+def _is_flagged(page: tifffile.TiffPage) -> bool:
+    """Whether a directory says of itself that it is a reduced version of another."""
+    return bool((page.tags.valueof(254) or 0) & REDUCED_PAGE)
 
 
 def _is_mask(page: tifffile.TiffPage) -> bool:

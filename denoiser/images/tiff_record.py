@@ -16,7 +16,7 @@ from denoiser.images.metadata import Common
 from denoiser.images.tiff_exif import EXIF_CODES, ByteOrder, Directory, from_block, read_directory, to_block
 
 JPEG_COMPRESSIONS = (COMPRESSION.OJPEG, COMPRESSION.JPEG)
-MASK_PAGE = 4  # bit of NewSubfileType
+REDUCED_PAGE, MASK_PAGE = 1, 4  # bits of NewSubfileType
 
 _DESCRIPTION, _ORIENTATION, _SOFTWARE = 270, 274, 305
 _RATIONAL, _SRATIONAL = 5, 10
@@ -76,10 +76,22 @@ class Ifd:
     """EXIF and GPS directories, under their tag codes."""
     reduced: int = 0
     """SubIFDs that belong to this page; they are the pages that follow."""
+    levels: tuple[Level, ...] = ()
+    """Reduced versions of the page, largest first as a rule."""
     bits: int = 0
     """Bits of a sample where they are fewer than the 8 they are read as, else 0."""
     palette: NDArray[Any] | None = field(default=None, compare=False)
     """(entries, 3), where indices are read as RGB."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """A reduced version of a page, which is made anew when the page is written."""
+
+    page: Page
+    ifd: Ifd
+    sub: bool
+    """Whether it is a SubIFD of the page's directory, else a directory behind it."""
 
 
 @dataclass(frozen=True)

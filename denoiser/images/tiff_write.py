@@ -20,6 +20,7 @@ from tifffile import COMPRESSION, PHOTOMETRIC
 from denoiser.images.bands import regroup
 from denoiser.images.formats import NUMBERS, type_code
 from denoiser.images.image import Bands, Page, Pixels, Target
+from denoiser.images.pyramid import Pyramid
 from denoiser.images.tiff_exif import attach, stand_ins
 from denoiser.images.tiff_record import JPEG_COMPRESSIONS, Ifd, TiffRecord
 
@@ -95,7 +96,7 @@ def write_tiff(path: Path, pages: tuple[Page, ...], record: TiffRecord, bands: I
             _PageWriter(writer, pages[0], record.ifds[0], target, path.parent).write_stack(len(pages), whole)
             return
         for page, ifd, rows in zip(pages, record.ifds, bands, strict=True):
-            _PageWriter(writer, page, ifd, target, path.parent).write(rows)
+            _write_page(writer, page, ifd, rows, target, path.parent)
             for _ in rows:
                 raise ValueError("more rows than the page has")
     main = _main_directories(record.ifds)
@@ -106,8 +107,19 @@ def _main_directories(ifds: tuple[Ifd, ...]) -> list[Ifd]:
     main, position = [], 0
     while position < len(ifds):
         main.append(ifds[position])
+        main += [level.ifd for level in ifds[position].levels if not level.sub]
         position += 1 + ifds[position].reduced
     return main
+
+
+def _write_page(writer: tifffile.TiffWriter, page: Page, ifd: Ifd, rows: Bands, target: Target, folder: Path) -> None:
+    """A page, and behind it its reduced versions."""
+    with ExitStack() as stack:
+        pyramid = Pyramid(page, [level.page for level in ifd.levels], folder, stack)
+        _PageWriter(writer, page, ifd, target, folder).write(pyramid.watch(rows))
+        for level, made in zip(ifd.levels, pyramid.levels, strict=True):
+            own = _PageWriter(writer, level.page, level.ifd, target, folder)
+            own.write(made.bands(own.rows))
 
 
 class _PageWriter:
@@ -125,7 +137,7 @@ class _PageWriter:
         self._jpeg = self._compression == COMPRESSION.JPEG
         self._subsampling = self._chroma()
         self._tile = self._tiles()
-        self._rows = self._tile[0] if self._tile else self._strip_rows()
+        self.rows = self._tile[0] if self._tile else self._strip_rows()
         self._arguments = self._codec_arguments(target)
 
     def write(self, bands: Bands) -> None:
@@ -140,7 +152,7 @@ class _PageWriter:
         """Uncompressed pages one behind the other, each with a directory of its own."""
         page = self._page
         shape: tuple[int, ...] = (count, page.height, page.width)
-        self._rows = page.height
+        self.rows = page.height
         self._write(shape if page.channels == 1 else (*shape, page.channels), (np.ascontiguousarray(b) for b in bands))
 
     def _write(self, shape: tuple[int, ...], data: Iterator[Any]) -> None:
@@ -155,7 +167,7 @@ class _PageWriter:
             planarconfig=(2 if self._planar else 1) if page.channels > 1 else None,
             extrasamples=extra or None,
             tile=self._tile,
-            rowsperstrip=None if self._tile else self._rows,
+            rowsperstrip=None if self._tile else self.rows,
             compression=self._compression,
             compressionargs={"outcolorspace": self._arguments["outcolorspace"]} if self._subsampling else None,
             predictor=self._predictor,
@@ -164,7 +176,7 @@ class _PageWriter:
             resolutionunit=ifd.resolution_unit if ifd.resolution else None,
             subfiletype=ifd.subfiletype,
             software=False,
-            subifds=ifd.reduced or None,
+            subifds=ifd.reduced or sum(level.sub for level in ifd.levels) or None,
             metadata=None,
             extratags=[
                 *(tag.for_writer(order) for tag in ifd.tags),
@@ -220,9 +232,9 @@ class _PageWriter:
         if self._planar:
             planes = _spool(bands, page, self._folder, stack)
             plane = Page(page.height, page.width, 1, page.dtype)
-            rows = chain.from_iterable(_unspool(file, plane, self._rows) for file in planes)
+            rows = chain.from_iterable(_unspool(file, plane, self.rows) for file in planes)
         else:
-            rows = regroup(bands, page, self._rows)
+            rows = regroup(bands, page, self.rows)
         if self._compression == COMPRESSION.NONE and not self._tile:
             return (np.ascontiguousarray(row) for row in rows)
         # A generator expression would keep each row of tiles until the next one is there; map does not.
