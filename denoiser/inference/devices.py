@@ -64,7 +64,7 @@ def title(device: torch.device) -> str:
     """The device in words for logs and reports."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"cpu ({threads()} threads)" if device.type == "cpu" else str(device)
+    return f"cpu ({computing()} threads)" if device.type == "cpu" else str(device)
 
 
 def free_memory(device: torch.device) -> int:
@@ -85,6 +85,11 @@ def threads() -> int:
     except AttributeError:  # macOS and Windows have no affinity masks
         allowed = os.cpu_count() or 1
     return max(1, min([allowed, *_cgroup_processors(_CGROUP, _cgroup_paths())]))
+
+
+def computing() -> int:
+    """Threads that compute: those of :func:`threads`, unless ``OMP_NUM_THREADS`` or the caller allows fewer."""
+    return min(threads(), torch.get_num_threads())
 
 
 def has_bf16(device: torch.device) -> bool:

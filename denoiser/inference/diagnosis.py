@@ -159,7 +159,7 @@ def look_around() -> Machine:
         processors=os.cpu_count() or 1,
         allowed=affinity,
         threads=devices.threads(),
-        computing=min(devices.threads(), torch.get_num_threads()),
+        computing=devices.computing(),
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         memory=int(psutil.virtual_memory().total),
         free=devices.free_memory(cpu),

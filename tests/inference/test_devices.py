@@ -99,3 +99,9 @@ def test_cuda_is_found() -> None:
     device = devices.resolve("cuda")
     assert devices.free_memory(device) > 0
     assert "cuda:0" in devices.title(device)
+
+
+def test_the_title_tells_the_threads_that_compute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "threads", lambda: 8)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert devices.title(torch.device("cpu")) == "cpu (3 threads)"
