@@ -10,7 +10,7 @@ from typing import Any
 
 import denoiser
 
-SECONDS = 0.02
+SECONDS = 0.05
 """What a picture takes, so that there is time to kill somebody."""
 
 

@@ -136,7 +136,7 @@ def test_a_killed_worker_costs_nothing_but_time(machines: Cluster, folder: Path)
     report = there(folder / "in", out, machines.address)
     killer.join()
     assert machines.workers[0].wait() == -signal.SIGKILL
-    assert there_then[0] < FILES - 10
+    assert there_then[0] < FILES - 2  # some were left to do
     check(report, folder, "killed")
 
 
