@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from skimage import data
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 EXAMPLES = REPOSITORY / "examples"
@@ -187,3 +188,29 @@ def test_compare_models(tmp_path: Path) -> None:
     assert json.loads((work / "damaged.json").read_text(encoding="utf-8"))["gate"]["failed"]
     page = (work / "page.html").read_text(encoding="utf-8")
     assert all(f"<td>{method}</td>" in page for method in ("noisy input", "unet", "dcdae"))
+
+
+@pytest.mark.slow
+def test_photographs(tmp_path: Path) -> None:
+    (tmp_path / "clean").mkdir()
+    for name, picture in (("cat", data.chelsea()), ("coffee", data.coffee())):
+        Image.fromarray(picture[80:176, 140:236]).save(tmp_path / "clean" / f"{name}.png")
+    page = tmp_path / "page.md"
+    begin, end = "<!-- measured by examples/photographs.py -->", "<!-- end of what was measured -->"
+    page.write_text(f"above\n{begin}\nold\n{end}\nbelow", encoding="utf-8")
+    methods = {"noisy", "non-local means", "wavelet", "total variation", "dae", "unet"}
+    script = [sys.executable, EXAMPLES / "photographs.py", tmp_path / "clean", "--model", "dae", "--model", "unet"]
+    done = call(*script, "--crop", 64, "--write", page, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith(f"above\n{begin}\n") and text.endswith(f"\n{end}\nbelow") and "old\n" not in text
+    rows = dict(line.strip("| ").split(" | ", 1) for line in text.splitlines() if line.count(" | ") == 4)
+    psnr = {name: [float(figure) for figure in row.split(" | ")] for name, row in rows.items() if name in methods}
+    assert set(psnr) == methods
+    assert psnr["noisy"] == sorted(psnr["noisy"], reverse=True), "more sensitivity is more noise"
+    best = [max(column) for column in zip(*(row for name, row in psnr.items() if name != "unet"), strict=True)]
+    above = [float(figure) for figure in rows["unet above the best other"].split(" | ")]
+    assert above == pytest.approx([a - b for a, b in zip(psnr["unet"], best, strict=True)], abs=0.011)
+    shown = [Image.open(tmp_path / "page" / f"{motif}.webp") for motif in ("skin", "lettering")]
+    assert all(picture.size == shown[0].size for picture in shown)
+    assert names(tmp_path / "page") == {"skin.webp", "lettering.webp"}, "only of photographs that are there"
