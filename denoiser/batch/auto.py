@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Network: TypeAlias = "Denoiser | Chooser"
 
 AUTO = "auto"
-SHARE = 3
+SHARE = 8
 """One in so many pixels of a small page is looked at, so that looking costs little next to denoising."""
 
 
