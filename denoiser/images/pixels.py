@@ -272,9 +272,7 @@ def deviation(values: NDArray[np.float32], note: Note) -> NDArray[np.float32]:
     return stored
 
 
-def _join_rows(
-    values: NDArray[np.float32], note: Note, rows: slice, strength: float, out: NDArray[Any]
-) -> None:
+def _join_rows(values: NDArray[np.float32], note: Note, rows: slice, strength: float, out: NDArray[Any]) -> None:
     dtype, span = note.dtype, note.range.span
     stored = note.stored[rows, :, : out.shape[2]]
     if dtype.kind == "u" and dtype.itemsize <= 2:

@@ -12,9 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from denoiser.models.needs import Needs
 
-NEEDS = Needs(channels=3, multiple_of=4, receptive_field=1, states_uncertainty=True)
+@dataclass(frozen=True)
+class Needs:
+    """What directories ask a network for; the room of the real one imports torch, which takes processes seconds."""
+
+    channels: int = 3
+    multiple_of: int = 4
+    receptive_field: int = 1
+    takes_sigma: bool = False
+    needs_range: bool = False
+    states_uncertainty: bool = True
+
+
+NEEDS = Needs()
 
 
 @dataclass

@@ -31,6 +31,7 @@ class Piece:  # as that of denoiser.inference, which would import torch
     above: int = 0
     below: int = 0
     tag: object = None
+    uncertainty: bool = False
 
 sys.modules["denoiser.inference"] = types.SimpleNamespace(Piece=Piece)
 from denoiser.batch import RunOptions, run

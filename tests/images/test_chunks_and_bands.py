@@ -82,9 +82,7 @@ def test_text_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
         images.open_source(tmp_path / "in.png")
 
 
-@given(
-    st.sampled_from(["u1", "u2"]), st.integers(1, 4), st.integers(1, 9), st.integers(1, 9), st.integers(0, 9)
-)
+@given(st.sampled_from(["u1", "u2"]), st.integers(1, 4), st.integers(1, 9), st.integers(1, 9), st.integers(0, 9))
 @settings(deadline=None, max_examples=60)
 def test_any_png_comes_back(
     tmp_path_factory: pytest.TempPathFactory, dtype: str, channels: int, height: int, width: int, level: int
