@@ -16,16 +16,19 @@ HEAD = """| model | what it is for | PSNR 15 / 25 / 50 | parameters | kMAC/px | 
 |---|---|---|---|---|---|
 """
 FOOT = """
-PSNR: mean over 24 held-out photographs with Gaussian noise of that sigma, clipped and rounded as files are (protocol
-`file`), measured when the model was trained; other protocols and noise by `denoiser benchmark`. The noise that each was
-trained on, its data and their licences: `denoiser models show NAME`.
+PSNR: mean over 24 held-out photographs with Gaussian noise of that sigma, or with the noise that is named, clipped and
+rounded as files are (protocol `file`), measured when the model was trained; other protocols and noise by
+`denoiser benchmark`. The noise that each was trained on, its data and their licences: `denoiser models show NAME`.
 """
 
 
 def row(name: str, path: Path) -> str:
     card = weights.read_card(path)
     levels = card.psnr.get("file", {})
-    psnr = " / ".join(f"{levels[level]:.2f}" for level in ("15", "25", "50")) if levels else "-"
+    shown = [
+        f"{value:.2f}" if kind.isdigit() else f"{kind} {value:.2f}" for kind, value in levels.items() if ":" not in kind
+    ]
+    psnr = " / ".join(shown) or "-"
     size = f"{path.stat().st_size / 1e6:.1f} MB"
     facts = [psnr, f"{card.parameters / 1e6:.2f} M", f"{card.macs_per_pixel / 1e3:,.0f}", size]
     return " | ".join([f"| `{name}`", card.purpose, *facts]) + " |\n"
