@@ -67,5 +67,8 @@ def joined(device: torch.device) -> Iterator[Group]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield Group(dist.get_rank(), size)
+        # Nobody leaves before rank 0 has saved. A process that ends right after a message can die of it: a thread of
+        # gloo that then still lets go of a tensor needs the interpreter that is being taken down.
+        dist.barrier()
     finally:
         dist.destroy_process_group()
