@@ -14,10 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from denoiser.errors import InputError
-from denoiser.images import arrays, bmp, jpeg, png, tiff, tiff_write, webp
+from denoiser.images import arrays, bmp, jpeg, png, tiff, tiff_write, webp, zarr_read, zarr_write
 from denoiser.images.bands import gather
 from denoiser.images.conversion import convert, written_page
-from denoiser.images.formats import CAPABILITIES, SUFFIXES, detect, losses, refusal, resolve, signature
+from denoiser.images.formats import (
+    CAPABILITIES,
+    SUFFIXES,
+    detect,
+    is_picture,
+    is_store,
+    losses,
+    refusal,
+    resolve,
+    signature,
+)
 from denoiser.images.image import Bands, Header, Page, PageBands, Pixels, Source, Target
 from denoiser.images.metadata import Metadata
 from denoiser.images.tiff_record import TiffRecord, fresh_ifd
@@ -32,6 +42,8 @@ __all__ = [
     "Pixels",
     "Source",
     "Target",
+    "is_picture",
+    "is_store",
     "losses",
     "open_source",
     "refusal",
@@ -46,6 +58,7 @@ _SOURCES: dict[str, Callable[[Path, int | None], Source]] = {
     "bmp": bmp.BmpSource,
     "tiff": tiff.TiffSource,
     "npy": arrays.NpySource,
+    "zarr": zarr_read.ZarrSource,
 }
 
 _RASTER_WRITERS: dict[str, Callable[[Path, Pixels, Metadata, Target], None]] = {
@@ -89,11 +102,12 @@ def save(path: Path, like: Header, pages: PageBands, target: Target | None = Non
     ----------
     path : Path
         Written directly; the caller gives a temporary name, syncs and renames. A half-written file stays on errors.
+        OME-Zarr makes a directory of it.
     like : Header
         Of the input.
     pages : iterable of iterators of ndarray
         For each page its bands of rows, (rows, W, C), with the dtype and channels of ``like.pages``. Pulled lazily:
-        TIFF and .npy hold about one band at a time, other formats the page.
+        TIFF, .npy and OME-Zarr hold about one band at a time, other formats the page.
     target : Target or None
         None writes the input's format.
 
@@ -119,6 +133,8 @@ def save(path: Path, like: Header, pages: PageBands, target: Target | None = Non
         tiff_write.write_tiff(path, written, native or _fresh_record(written, metadata), bands, target)
     elif format == "npy":
         arrays.write_npy(path, written, native, bands)
+    elif format == "zarr":
+        zarr_write.write_zarr(path, like.path, native, bands)
     else:
         whole = [gather(rows, page) for rows, page in zip(bands, written, strict=True)]
         _RASTER_WRITERS[format](path, whole[0], metadata, target)

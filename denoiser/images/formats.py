@@ -27,10 +27,11 @@ SUFFIXES: dict[str, str] = {
     ".tf8": "tiff",
     ".btf": "tiff",
     ".npy": "npy",
+    ".zarr": "zarr",
 }
 """Suffix in lower case -> format. Content wins over the suffix: see :func:`signature`."""
 
-_READABLE = "PNG, JPEG, WebP, BMP, TIFF and .npy"
+_READABLE = "PNG, JPEG, WebP, BMP, TIFF, .npy and OME-Zarr"
 
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG\r\n\x1a\n", "png"),
@@ -83,6 +84,17 @@ def check_regular(path: Path) -> None:
         raise InputError(f"{path}: is not a regular file but a pipe, socket or device; copy its content to a file")
 
 
+def is_store(path: Path) -> bool:
+    """Whether a path is an OME-Zarr store: one picture, though it is a directory. Its name alone tells."""
+    return SUFFIXES.get(path.suffix.lower()) == "zarr" and path.is_dir()
+
+
+def is_picture(path: Path) -> bool:
+    """Whether something that lies in a folder is a picture, by its name: what lies in a store is none."""
+    inside = any(SUFFIXES.get(folder.suffix.lower()) == "zarr" for folder in path.parents)
+    return not inside and path.suffix.lower() in SUFFIXES and (path.is_file() or is_store(path))
+
+
 def _first_bytes(path: Path) -> bytes:
     check_regular(path)
     try:
@@ -95,7 +107,7 @@ def _first_bytes(path: Path) -> bytes:
 
 
 def signature(path: Path) -> str | None:
-    """Format of a file by its first bytes, whatever its name says.
+    """Format of a file by its first bytes, whatever its name says; of a directory by its name.
 
     Returns
     -------
@@ -107,7 +119,7 @@ def signature(path: Path) -> str | None:
     InputError
         If the file is not a regular one or cannot be read.
     """
-    return _recognise(_first_bytes(path))
+    return "zarr" if is_store(path) else _recognise(_first_bytes(path))
 
 
 def _recognise(head: bytes) -> str | None:
@@ -129,6 +141,8 @@ def detect(path: Path) -> str:
     InputError
         If the file is empty, of another kind, or cannot be read.
     """
+    if is_store(path):
+        return "zarr"
     head = _first_bytes(path)
     found = _recognise(head)
     if found is not None:
@@ -184,6 +198,7 @@ CAPABILITIES: dict[str, Capability] = {
     "bmp": Capability(_8_BIT, True, False, False, False, False, True, False, True, False, False, 2**31 - 1),
     "tiff": Capability(NUMBERS, True, True, True, True, True, True, True, True, True, True, 2**31 - 1),
     "npy": Capability(NUMBERS, True, True, False, False, False, False, False, True, True, False, 2**62),
+    "zarr": Capability(NUMBERS, False, True, False, False, False, False, False, True, False, False, 2**62),
 }
 
 
@@ -210,6 +225,8 @@ def refusal(like: Header, format: str) -> str | None:
     format = resolve(like, format)
     if format == like.format:
         return None
+    if format == "zarr":
+        return "a picture of another format is not written as OME-Zarr; choose tiff or npy"
     can = CAPABILITIES[format]
     if len(like.pages) > 1 and not can.pages:
         return f"{format} holds one page and this file has {len(like.pages)}; choose tiff or npy"
@@ -260,6 +277,7 @@ def losses(like: Header, format: str) -> tuple[str, ...]:
         lost.append("exact pixel values")
     if metadata.reduced:
         lost.append("reduced versions")
+    lost += metadata.particular
     if metadata.cmyk and not can.cmyk:
         lost.append("CMYK")
     return tuple(dict.fromkeys(lost))

@@ -48,14 +48,16 @@ class Header:
 
     path: Path
     format: str
-    """``png``, ``jpeg``, ``webp``, ``bmp``, ``tiff`` or ``npy``."""
+    """``png``, ``jpeg``, ``webp``, ``bmp``, ``tiff``, ``npy`` or ``zarr``."""
     pages: tuple[Page, ...]
     streams: bool
-    """True where rows can be read without decoding the whole file (TIFF strips and tiles, .npy)."""
+    """True where rows can be read without decoding the whole file (TIFF strips and tiles, .npy, chunks of Zarr)."""
     metadata: Any = field(default=None, repr=False, compare=False)
     """Private to the codec: everything needed to write the file back as it was."""
     held: int = 0
     """Bytes that reading and writing hold besides the rows on their way: strips, or rows of tiles, of TIFF."""
+    warnings: tuple[str, ...] = ()
+    """What the user should know of the file though it can be read."""
 
     @property
     def megapixels(self) -> float:

@@ -35,6 +35,8 @@ class Metadata:
     """The four channels are inks."""
     reduced: bool = False
     """The file holds reduced versions of its pages (a pyramid), which its own format gets again, made anew."""
+    particular: tuple[str, ...] = ()
+    """What the file holds that its own format alone gets back."""
     dropped: tuple[str, ...] = ()
     """What the file holds that even its own format does not get back."""
 

@@ -21,7 +21,7 @@ from denoiser.inference.probes import LARGEST_DEVIATION, candidates
 from denoiser.inference.trial import megapixels_per_second
 
 LIBRARIES = ("torch", "numpy", "Pillow", "tifffile", "imagecodecs", "safetensors", "scikit-image")
-EXTRAS = ("matplotlib", "onnx", "distributed", "bm3d")
+EXTRAS = ("matplotlib", "onnx", "distributed", "bm3d", "zarr")
 """Packages that single commands use where they are installed."""
 
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
