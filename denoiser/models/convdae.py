@@ -17,7 +17,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from denoiser.models.layers import PICTURE_PRECISIONS, conv_relu, picture_head
+from denoiser.models.layers import PICTURE_PRECISIONS, ConvReLU, picture_head
 from denoiser.models.needs import Needs
 from denoiser.models.network import Network
 from denoiser.models.reach import Span, radius
@@ -52,8 +52,8 @@ class ConvDAE(Network):
         super().__init__()
         self.config = config
         coarsest_first = config.channels[::-1]
-        self.encoder = nn.ModuleList(conv_relu(a, b) for a, b in pairwise((3, *config.channels)))
-        self.decoder = nn.ModuleList(conv_relu(a, b) for a, b in pairwise((coarsest_first[0], *coarsest_first)))
+        self.encoder = nn.ModuleList(ConvReLU(a, b) for a, b in pairwise((3, *config.channels)))
+        self.decoder = nn.ModuleList(ConvReLU(a, b) for a, b in pairwise((coarsest_first[0], *coarsest_first)))
         self.tail = picture_head(config.channels[0])
 
     @property

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from denoiser.models.layers import PICTURE_PRECISIONS, conv_relu, picture_head, transposed
+from denoiser.models.layers import PICTURE_PRECISIONS, ConvReLU, picture_head, transposed
 from denoiser.models.needs import Needs
 from denoiser.models.network import Network
 from denoiser.models.reach import Span, radius
@@ -52,8 +52,8 @@ class ConvDAEUNet(Network):
         super().__init__()
         self.config = config
         fine, half, quarter = config.channels
-        self.encoder = nn.ModuleList([conv_relu(3, fine), conv_relu(fine, half), conv_relu(half, quarter)])
-        self.middle = nn.Sequential(conv_relu(quarter, config.middle), conv_relu(config.middle, quarter))
+        self.encoder = nn.ModuleList([ConvReLU(3, fine), ConvReLU(fine, half), ConvReLU(half, quarter)])
+        self.middle = nn.Sequential(ConvReLU(quarter, config.middle), ConvReLU(config.middle, quarter))
         self.up = nn.ModuleList(
             [
                 transposed(quarter, quarter, bias=False),
@@ -62,7 +62,7 @@ class ConvDAEUNet(Network):
             ]
         )
         self.decoder = nn.ModuleList(
-            [conv_relu(2 * quarter, quarter), conv_relu(2 * half, fine), conv_relu(2 * fine, fine)]
+            [ConvReLU(2 * quarter, quarter), ConvReLU(2 * half, fine), ConvReLU(2 * fine, fine)]
         )
         self.tail = picture_head(fine)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from denoiser.models.layers import PICTURE_PRECISIONS, conv_relu, picture_head
+from denoiser.models.layers import PICTURE_PRECISIONS, ConvReLU, picture_head
 from denoiser.models.needs import Needs
 from denoiser.models.network import Network
 from denoiser.models.reach import Span, radius
@@ -45,9 +45,9 @@ class DAE(Network):
         super().__init__()
         self.config = config
         fine, coarse = config.channels
-        self.encoder = nn.Sequential(conv_relu(3, fine), nn.MaxPool2d(2), conv_relu(fine, coarse), nn.MaxPool2d(2))
-        self.middle = conv_relu(coarse, coarse)
-        self.decoder = conv_relu(coarse, fine)
+        self.encoder = nn.Sequential(ConvReLU(3, fine), nn.MaxPool2d(2), ConvReLU(fine, coarse), nn.MaxPool2d(2))
+        self.middle = ConvReLU(coarse, coarse)
+        self.decoder = ConvReLU(coarse, fine)
         self.tail = picture_head(fine)
 
     @property

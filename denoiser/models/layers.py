@@ -2,15 +2,62 @@
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 
-def conv_relu(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+class ConvReLU(nn.Sequential):
     """3x3 convolution with bias, then ReLU; weights after He et al. 2015, which keep the signal's size."""
-    conv = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1)
-    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]  # there is one
-    return nn.Sequential(conv, nn.ReLU(inplace=True))
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        conv = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1)
+        nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+        nn.init.zeros_(conv.bias)  # type: ignore[arg-type]  # there is one
+        super().__init__(conv, nn.ReLU(inplace=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return relu_of(self[0], x)
+
+
+def relu_of(conv: nn.Module, x: Tensor) -> Tensor:
+    """``relu(conv(x))``; see :func:`_in_one_pass`."""
+    if not _in_one_pass(conv, x):
+        return F.relu(conv(x), inplace=True)
+    result: Tensor = torch.ops.mkldnn._convolution_pointwise(
+        x, conv.weight, conv.bias, conv.padding, conv.stride, conv.dilation, conv.groups, "relu", [], ""
+    )
+    return result
+
+
+def sum_of(other: Tensor, conv: nn.Module, x: Tensor, relu: bool = False) -> Tensor:
+    """``other + conv(x)``, or the ReLU of it; see :func:`_in_one_pass`."""
+    if not _in_one_pass(conv, x):
+        result = other + conv(x)
+        return F.relu(result, inplace=True) if relu else result
+    shape = conv.padding, conv.stride, conv.dilation, conv.groups
+    then = "relu" if relu else None
+    fused: Tensor = torch.ops.mkldnn._convolution_pointwise.binary(
+        x, other, conv.weight, conv.bias, *shape, "add", None, then, [], ""
+    )
+    return fused
+
+
+def _in_one_pass(conv: nn.Module, x: Tensor) -> bool:
+    """Whether what follows a convolution can be done while its result is still in the processor's cache.
+
+    These operators of oneDNN are what torch's compiler makes of such pairs on a CPU; they have no gradient. Without
+    them each step reads and writes all features once more: a residual block of 48 channels takes 1.5 times as long in
+    bf16 and 1.07 times in fp32 (one core with AMX, 640 x 640). A convolution that is watched by hooks is called itself.
+    """
+    return (
+        torch.is_inference_mode_enabled()
+        and not conv._forward_hooks
+        and x.device.type == "cpu"
+        and x.dtype in (torch.float32, torch.bfloat16)
+        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+    )
 
 
 def transposed(inputs: int, outputs: int, bias: bool = True) -> nn.ConvTranspose2d:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from denoiser.models.layers import relu_of, sum_of
 from denoiser.models.needs import Needs
 from denoiser.models.network import Network
 
@@ -73,14 +74,13 @@ class REDNet(Network):
     def forward(self, x: Tensor, white: Tensor) -> Tensor:
         skips = []
         for number, layer in enumerate(self.encoder, start=1):
-            x = layer(x)
             if self.config.skips and number % 2 == 0 and number < self.config.depth:
-                skips.append(x)
-            x = F.relu(x)
+                skips.append(layer(x))
+                x = F.relu(skips[-1])
+            else:
+                x = relu_of(layer, x)
         for number, layer in enumerate(self.decoder, start=1):
-            x = layer(x)
-            if self.config.skips and number % 2 == 0:
-                x = x + skips.pop()
-            x = F.relu(x)
+            skip = self.config.skips and number % 2 == 0
+            x = sum_of(skips.pop(), layer, x, relu=True) if skip else relu_of(layer, x)
         residual: Tensor = self.tail(x)
         return residual

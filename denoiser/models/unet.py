@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from denoiser.models.layers import relu_of, sum_of
 from denoiser.models.needs import Needs
 from denoiser.models.network import Network
 
@@ -57,8 +58,7 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.conv2.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        residual: Tensor = self.conv2(F.relu(self.conv1(x), inplace=True))
-        return x + residual
+        return sum_of(x, self.conv2, relu_of(self.conv1, x))
 
 
 def _blocks(channels: int, count: int) -> nn.Sequential:
@@ -111,5 +111,5 @@ class UNet(Network):
             x = down(x)
         x = self.middle(x)
         for blocks, up in zip(reversed(self.decoder), reversed(self.up), strict=True):
-            x = blocks(up(x) + skips.pop())
+            x = blocks(up(x).add_(skips.pop()))
         return F.pixel_shuffle(self.tail(x), self.config.stem)

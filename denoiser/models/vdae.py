@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from denoiser.models.layers import PICTURE_PRECISIONS, conv_relu, picture_head, transposed
+from denoiser.models.layers import PICTURE_PRECISIONS, ConvReLU, picture_head, transposed
 from denoiser.models.needs import Needs
 from denoiser.models.network import Network
 from denoiser.models.reach import Span, radius
@@ -69,11 +69,11 @@ class VDAE(Network):
         super().__init__()
         self.config = config
         fine, coarse = config.channels
-        self.encoder = nn.Sequential(conv_relu(3, fine, 2), conv_relu(fine, coarse, 2), conv_relu(coarse, coarse))
+        self.encoder = nn.Sequential(ConvReLU(3, fine, 2), ConvReLU(fine, coarse, 2), ConvReLU(coarse, coarse))
         self.code = nn.Conv2d(coarse, config.code, 3, padding=1)
         self.code_log_variance = _fresh_log_variance(coarse, config.code)
         self.decoder = nn.Sequential(
-            conv_relu(config.code, coarse),
+            ConvReLU(config.code, coarse),
             transposed(coarse, coarse),
             nn.ReLU(inplace=True),
             transposed(coarse, fine),
