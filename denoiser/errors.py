@@ -36,6 +36,20 @@ class ExitCode(IntEnum):
     """SIGTERM. As for INTERRUPTED."""
 
 
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM where the work cannot look for it by itself. No error: nothing but the end of a job stops it.
+
+    Parameters
+    ----------
+    code : ExitCode
+        ``INTERRUPTED`` or ``TERMINATED``.
+    """
+
+    def __init__(self, code: ExitCode) -> None:
+        super().__init__(code)
+        self.code = code
+
+
 class DenoiserError(Exception):
     """Base of every error that a user can cause or cure.
 

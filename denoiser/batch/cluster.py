@@ -26,11 +26,12 @@ from typing import TYPE_CHECKING
 
 from denoiser.batch import worker
 from denoiser.batch.crew import Crew
+from denoiser.batch.flow import POLL_SECONDS
 from denoiser.batch.items import Item
 from denoiser.batch.names import shown
 from denoiser.batch.options import RunOptions, processors
 from denoiser.batch.parts import Delegation, Setup
-from denoiser.batch.pipeline import POLL_SECONDS, Shared
+from denoiser.batch.pipeline import Shared
 from denoiser.batch.plan import FILE_WEIGHT
 from denoiser.batch.report import FileResult, Status
 from denoiser.errors import DenoiserError, ExitCode, UnavailableError
@@ -96,11 +97,10 @@ def execute(shared: Shared, work: Sequence[Item]) -> tuple[DenoiserError | None,
         If there is no scheduler, no worker, or a worker that cannot take part.
     """
     assert isinstance(shared.options, RunOptions)
-    import distributed  # noqa: F401 - takes seconds on a busy machine
+    with shared.stop.abruptly():
+        import distributed  # noqa: F401 - takes seconds on a busy machine
 
-    delegation, setup = Delegation(shared, work), Setup.of(shared, work)
-    if shared.stop.code is not None:
-        return None, {}
+        delegation, setup = Delegation(shared, work), Setup.of(shared, work)
     with _connected(shared.options) as (client, crew), setup.announced():
         run = _Run(client, crew, delegation, setup)
         if run.prepare():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from denoiser.batch import names
 from denoiser.batch.discover import Found, Rules, discover
 from denoiser.batch.estimate_options import EstimateOptions
-from denoiser.batch.flow import Stop
+from denoiser.batch.flow import POLL_SECONDS, Stop
 from denoiser.batch.job import explained
 from denoiser.batch.names import shown
 from denoiser.errors import DenoiserError, ExitCode
@@ -170,7 +170,8 @@ def estimate_files(
     begun, options, stop = time.monotonic(), options or EstimateOptions(), stop or Stop()
     progress = progress or Silent()
     arguments = [inputs] if isinstance(inputs, str | Path) else list(inputs)
-    found = discover(arguments, Rules(options.recursive, options.include, options.exclude))
+    with stop.abruptly():
+        found = discover(arguments, Rules(options.recursive, options.include, options.exclude))
     progress.start(len(found.files), 0.0, "estimating")
     files = []
     for result in _in_threads(found.files, options, stop):
@@ -192,12 +193,17 @@ def estimate_files(
 def _in_threads(files: Sequence[Found], options: EstimateOptions, stop: Stop) -> Iterator[FileEstimate]:
     """Results in the order of the files; as many pictures are in memory at once as there are threads."""
     memory = options.max_memory or int(psutil.virtual_memory().available) // 2
-    with ThreadPoolExecutor(options.threads, thread_name_prefix="estimate") as pool:
-        waiting = [pool.submit(_file, found, options, memory // options.threads, stop) for found in files]
-        for future in waiting:
-            result = future.result()
-            if result is not None:
+    pool = ThreadPoolExecutor(options.threads, thread_name_prefix="estimate")
+    try:
+        for future in [pool.submit(_file, found, options, memory // options.threads, stop) for found in files]:
+            while stop.code is None and not future.done():
+                wait([future], timeout=POLL_SECONDS)
+            if stop.code is not None:
+                return
+            if (result := future.result()) is not None:
                 yield result
+    finally:
+        pool.shutdown(wait=stop.code is None, cancel_futures=True)
 
 
 def _file(found: Found, options: EstimateOptions, memory: int, stop: Stop) -> FileEstimate | None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from denoiser.errors import ExitCode
 
+POLL_SECONDS = 0.2
+"""How long the thread that carries out a job waits before it looks again whether the job should end."""
 AHEAD = 1024
 """Files that may be read before their turn, however small they are."""
 NON_HEAD_SHARE = 0.5
@@ -20,15 +24,39 @@ class Stop:
     """A wish to end the run early, asked for from a signal handler or another thread.
 
     Setting an attribute takes no lock, so :meth:`request` is safe inside a signal handler.
+
+    Attributes
+    ----------
+    code : ExitCode or None
+        Of the first request. Whoever works looks at it now and then.
+    abrupt : bool
+        Whether the main thread is where it cannot look for long, so that a signal handler raises
+        :class:`denoiser.errors.Interrupted` there, besides the request.
     """
 
     def __init__(self) -> None:
         self.code: ExitCode | None = None
+        self.abrupt = False
 
     def request(self, code: ExitCode) -> None:
         """Abandon what is in flight, keep what is finished. The first request counts."""
         if self.code is None:
             self.code = code
+
+    @contextmanager
+    def abruptly(self, yes: bool = True) -> Iterator[None]:
+        """While modules are imported, files are looked for or windows computed; ``yes=False`` for parts that are not.
+
+        Handlers run in the main thread, so this has no effect in others.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before, self.abrupt = self.abrupt, yes
+        try:
+            yield
+        finally:
+            self.abrupt = before
 
 
 class Budget:

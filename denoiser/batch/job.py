@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
 from denoiser.batch import names
 from denoiser.batch.checks import Moments
-from denoiser.batch.flow import Lease
+from denoiser.batch.flow import Cancelled, Lease
 from denoiser.batch.items import Action, Item
 from denoiser.batch.manifest import Stamp
 from denoiser.batch.reading import Band
@@ -18,6 +19,10 @@ from denoiser.batch.samples import Sample
 from denoiser.errors import DenoiserError, InputError
 from denoiser.estimate import Advice
 from denoiser.images import Header
+
+_fates = threading.Lock()
+"""Held for the moment in which it is decided whether files get their names. One for all jobs, of which there may be
+millions."""
 
 
 class CheckError(InputError):
@@ -65,8 +70,29 @@ class Job:
     advice: Advice | None = None
     figures: dict[str, Any] | None = None
     error: Exception | None = None
+    claimed: bool = False
+    refused: bool = False
     done: bool = False
     settled: bool = False
+
+    def claim(self) -> None:
+        """Its files are about to get their names.
+
+        Raises
+        ------
+        Cancelled
+            If the run has ended without them.
+        """
+        with _fates:
+            if self.refused:
+                raise Cancelled
+            self.claimed = True
+
+    def refuse(self) -> bool:
+        """Let its files get no names from now on; True if that comes too late."""
+        with _fates:
+            self.refused = True
+            return self.claimed
 
     def fail(self, error: Exception) -> None:
         """Remember what went wrong and let go of the writer."""
@@ -99,7 +125,7 @@ class Job:
             pages=len(self.header.pages) if self.header else 0,
             megapixels=self.header.megapixels if self.header else 0.0,
             seconds=time.monotonic() - self.started if self.started else 0.0,
-            warnings=lost,
+            warnings=(*lost, *self.header.warnings) if self.header and self.done else lost,
             losses=self.losses,
             checks=self.checks,
             residual=item.residual,

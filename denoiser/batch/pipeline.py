@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoiser.batch.auto import Chooser
-from denoiser.batch.flow import Budget, Cancelled, Lease, Stop
+from denoiser.batch.flow import POLL_SECONDS, Budget, Cancelled, Lease, Stop
 from denoiser.batch.items import Action, Item
 from denoiser.batch.job import CheckError, Job, explained
 from denoiser.batch.manifest import Stamp
@@ -34,7 +34,7 @@ from denoiser.batch.reading import BAND_SHARE, Band, Grid, Reader
 from denoiser.batch.report import FileResult, Status
 from denoiser.batch.verification import Verifier
 from denoiser.batch.writing import Writer
-from denoiser.errors import DenoiserError, InputError, OutputError, UnavailableError
+from denoiser.errors import DenoiserError, InputError, Interrupted, OutputError, UnavailableError
 from denoiser.images import Source, losses, open_source, refusal
 from denoiser.images.pixels import groups
 from denoiser.progress import Progress
@@ -43,8 +43,11 @@ if TYPE_CHECKING:
     from denoiser.batch.auto import Network
     from denoiser.inference import Piece
 
-POLL_SECONDS = 0.2
-"""How long the calling thread waits before it looks again whether the run should end."""
+    Result = tuple[Piece, NDArray[np.float32]]
+
+GRACE_SECONDS = 2.0
+"""How long threads may take to end after a wish to stop. Service managers wait for a process as short as ten seconds,
+an encoder with a large picture takes longer."""
 
 
 @dataclass(frozen=True)
@@ -156,11 +159,11 @@ class Pipeline:
             while self._writes and not self._over():
                 wait(self._writes, timeout=POLL_SECONDS)
                 self._forget_finished()
+        except Interrupted:
+            pass  # the wish to stop is known; what follows is the end of every run that is stopped
         finally:
             self._abandon()
-            self._writers.shutdown()
-            for thread in readers:
-                thread.join()
+            self._part_with(readers)
             for job in self.jobs:
                 self._settle(job)
 
@@ -190,7 +193,7 @@ class Pipeline:
 
     def _results(
         self, denoiser: Network, pieces: Iterator[Piece], taken: deque[Piece]
-    ) -> Generator[tuple[Piece, NDArray[np.float32]], None, None]:
+    ) -> Generator[Result, None, None]:
         """Pieces and what the network made of them.
 
         When the network fails, the pieces that it had taken are given to it one by one, so that the
@@ -199,7 +202,7 @@ class Pipeline:
         crashes: list[Exception] = []
         while True:
             with self._boundary(crashes.append):
-                for piece, values in denoiser.stream(pieces):
+                for piece, values in self._interruptible(denoiser.stream(self._undisturbed(pieces))):
                     taken.popleft()
                     yield piece, values
                 return
@@ -211,7 +214,25 @@ class Pipeline:
             while taken and not self._over():
                 piece = taken.popleft()
                 with self._boundary(_origin(piece)[0].fail):
-                    yield from denoiser.stream([piece])
+                    yield from self._interruptible(denoiser.stream([piece]))
+
+    def _interruptible(self, results: Iterator[Result]) -> Iterator[Result]:
+        """Take results of the network, which may compute a whole band, and half a minute, before it gives one."""
+        while True:
+            with self.shared.stop.abruptly():
+                result = next(results, None)
+            if result is None:
+                return
+            yield result
+
+    def _undisturbed(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
+        """Give pieces to the network; how they come about is not torn."""
+        while True:
+            with self.shared.stop.abruptly(False):
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            yield piece
 
     def _pieces(self, taken: deque[Piece]) -> Iterator[Piece]:
         """What the network is to compute, in order; what needs no network is passed on from here."""
@@ -283,6 +304,21 @@ class Pipeline:
         self._closing = True
         for job in self._begun:
             job.outgoing.put(None)
+
+    def _part_with(self, readers: Sequence[threading.Thread]) -> None:
+        """Wait until every thread has ended; after a wish to stop only for a moment, as nothing of theirs is kept."""
+        stopped = self.shared.stop.code is not None
+        end = time.monotonic() + GRACE_SECONDS
+        wait(self._writes, timeout=GRACE_SECONDS if stopped else None)
+        self._writers.shutdown(wait=not stopped, cancel_futures=stopped)
+        for thread in readers:
+            thread.join(max(0.0, end - time.monotonic()) if stopped else None)
+        if not stopped:
+            return
+        named = [job for job in self._begun if job.refuse()]
+        while not all(job.settled for job in named):
+            time.sleep(POLL_SECONDS / 10)
+        self.shared.writer.abandon()
 
     # Reader threads.
 

@@ -17,9 +17,10 @@ from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from denoiser.batch.flow import POLL_SECONDS
 from denoiser.batch.items import Item
 from denoiser.batch.parts import Delegation, Part, Setup
-from denoiser.batch.pipeline import POLL_SECONDS, Shared
+from denoiser.batch.pipeline import Shared
 from denoiser.batch.plan import share_out
 from denoiser.errors import DenoiserError, ExitCode, UnavailableError
 

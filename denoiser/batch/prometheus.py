@@ -16,7 +16,7 @@ from typing import Any
 
 from denoiser.batch.names import shown
 from denoiser.batch.report import Report, Status
-from denoiser.errors import DenoiserError, ExitCode, OutputError
+from denoiser.errors import DenoiserError, ExitCode, Interrupted, OutputError
 
 SUCCESS = "denoiser_last_success_timestamp_seconds"
 
@@ -43,6 +43,9 @@ class Textfile:
             yield
         except DenoiserError as error:
             self._write(error.exit_code, None)
+            raise
+        except Interrupted as end:
+            self._write(end.code, None)
             raise
 
     def write(self, report: Report) -> None:

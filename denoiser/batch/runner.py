@@ -212,7 +212,9 @@ class RunSession(Session):
         first = self._pass(shared, work, network, half)
         if first.again and self.error is None and self.stop.code is None:
             self.progress.note(f"{len(first.again)} files failed their check and are done again in fp32", "warning")
-            self._pass(shared, first.again, self._fallback())
+            with self.stop.abruptly():
+                network = self._fallback()
+            self._pass(shared, first.again, network)
 
     def _pass(
         self, shared: Shared, work: Sequence[Item], network: Network | None, second_try: bool = False
@@ -224,7 +226,8 @@ class RunSession(Session):
         done.execute()
         self.error = done.error
         if verifier is not None and self.error is None and self.stop.code is None:
-            self.verifications.append(verifier.check(self.options))
+            with self.stop.abruptly():
+                self.verifications.append(verifier.check(self.options))
         return done
 
     def _verification(self) -> Verification | None:

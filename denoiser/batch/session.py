@@ -22,12 +22,15 @@ from denoiser.batch.report import Events, FileResult, Report, Status
 from denoiser.batch.room import check_room
 from denoiser.batch.verification import Verification
 from denoiser.batch.writing import Writer, remove_leftovers
-from denoiser.errors import DenoiserError, ExitCode, OutputError
+from denoiser.errors import DenoiserError, ExitCode, Interrupted, OutputError
 from denoiser.images import SUFFIXES
 from denoiser.progress import Progress
 
 HEADERS_AHEAD = 512
 """With at most so many files their headers are read before the start, to know the megapixels of the whole run."""
+
+
+INTERRUPTED = "interrupted; finished files stay, the next run goes on"
 
 
 class Session:
@@ -72,6 +75,7 @@ class Session:
         self.results: dict[tuple[Path, Path | None], FileResult] = {}
         self.events: Events | None = None
         self.error: DenoiserError | None = None
+        self.interrupted = False
 
     def execute(self) -> Report:
         """Plan or work, as the options say."""
@@ -127,15 +131,30 @@ class Session:
 
     def _wet(self, held: ExitStack) -> Report:
         """Do the work."""
-        if (self.destination.root / STATE).is_dir():
-            self._lock(held)
-        plan = self._plan()
+        with self.stop.abruptly():
+            if (self.destination.root / STATE).is_dir():
+                self._lock(held)
+            plan = self._plan()
+        try:
+            with self.stop.abruptly():
+                plan = self._make_ready(plan, held)
+            self._carry_out(plan, held)
+        except Interrupted:
+            self.interrupted = True
+        self._finish(plan)
+        return self._report(plan)
+
+    def _make_ready(self, plan: Plan, held: ExitStack) -> Plan:
+        """Make sure that the work can be done, and that nobody else does it; the plan as it is by then."""
         if plan.work:
             self._prepare(plan)
         if plan.work and not self.locked:
             self._lock(held)
             if self._own_manifest().changed():  # another run came and went meanwhile
-                plan = self._plan()
+                return self._plan()
+        return plan
+
+    def _carry_out(self, plan: Plan, held: ExitStack) -> None:
         self.events = held.enter_context(Events(self.options.events))
         for item in plan.items:
             if not item.works:
@@ -143,8 +162,6 @@ class Session:
         self._open_manifest(plan, held)
         if plan.work:
             self._work(plan)
-        self._finish(plan)
-        return self._report(plan)
 
     def _lock(self, held: ExitStack) -> None:
         # One output file has no directory of its own to lock: two writers of it replace each other's whole files.
@@ -185,11 +202,12 @@ class Session:
 
     def _work(self, plan: Plan) -> None:
         work = plan.work[: self.options.max_files]
-        remove_leftovers([path for item in work for path in item.outputs], self._owner)
-        if warning := check_room(work, self.destination.root, self.options.max_runtime is not None):
-            self.progress.note(warning, "warning")
-        shared = self._shared("free" if self._owner is None else self._owner)
-        self.progress.start(len(work), _megapixels(plan, work, shared.budget), self.verb)
+        with self.stop.abruptly():
+            remove_leftovers([path for item in work for path in item.outputs], self._owner)
+            if warning := check_room(work, self.destination.root, self.options.max_runtime is not None):
+                self.progress.note(warning, "warning")
+            shared = self._shared("free" if self._owner is None else self._owner)
+            self.progress.start(len(work), _megapixels(plan, work, shared.budget), self.verb)
         try:
             self._passes(shared, work)
         finally:
@@ -226,7 +244,7 @@ class Session:
             self.events.write(result)
 
     def _report(self, plan: Plan, estimate: float | None = None) -> Report:
-        files = tuple(self.results.get((item.source, item.target)) or _left(item) for item in plan.items)
+        files = tuple(self.results.get((item.source, item.target)) or _untouched(item) for item in plan.items)
         stopped, message = self._ending(plan, files)
         return Report(
             files=files,
@@ -248,6 +266,8 @@ class Session:
         """Why the run ended before its end, and the sentence that belongs to it."""
         if self.error is not None:
             return self.error.exit_code, str(self.error)
+        if self.interrupted:
+            return self.stop.code, INTERRUPTED
         if plan.found == 0:
             looked = ", ".join(SUFFIXES)
             where = ", ".join(shown(str(each)) for each in self.inputs)
@@ -255,7 +275,7 @@ class Session:
         if not any(result.status is Status.LEFT for result in files):
             return None, ""
         if self.stop.code is not None:
-            return self.stop.code, "interrupted; finished files stay, the next run goes on"
+            return self.stop.code, INTERRUPTED
         limit = "--max-files" if self.options.max_files and len(plan.work) > self.options.max_files else "--max-runtime"
         return ExitCode.STOPPED, f"stopped at {limit}; the next run goes on"
 
@@ -278,7 +298,10 @@ def _planned(item: Item) -> FileResult:
     )
 
 
-def _left(item: Item) -> FileResult:
+def _untouched(item: Item) -> FileResult:
+    """What is told of a file that the run has not come to."""
+    if not item.works:
+        return _planned(item)
     return FileResult(
         source=item.source, target=item.target, status=Status.LEFT, reason="not begun", size=item.stamp.size
     )

@@ -75,8 +75,9 @@ def run(
     with TemporaryDirectory(prefix="denoiser-") as temporary:
         stage = Stage(Path(temporary).resolve())
         try:
-            destination = stage.destination(output, options)
-            files = [stage.input(each, index) for index, each in enumerate(inputs)]
+            with stop.abruptly():
+                destination = stage.destination(output, options)
+                files = [stage.input(each, index) for index, each in enumerate(inputs)]
             told = _Translated(progress, stage)
             return StagedSession(stage, files, destination, options, told, denoiser, stop).execute()
         except DenoiserError as error:
@@ -284,6 +285,7 @@ class StagedWriter(Writer):
         assert job.stamp is not None
         content = self._content(job)
         stamp = self.output.store.put(temporary, item.place)
+        job.claim()
         self.manifest.append(Entry(item.place, job.stamp, content, stamp, self.key, figures=job.figures))
 
 

@@ -75,6 +75,7 @@ class Writer:
         self.key = key
         self.controls = controls if controls is not None else Controls()
         self._folders: set[Path] = set()
+        self._live: set[Path] = set()
         self._lock = threading.Lock()
 
     def write(self, job: Job) -> None:
@@ -117,7 +118,13 @@ class Writer:
             self._commit(job, temporary, {})
 
     def _temporary(self, target: Path) -> _Temporary:
-        return _Temporary(target, self.owner, self._make_folder)
+        return _Temporary(target, self.owner, self._make_folder, self._live)
+
+    def abandon(self) -> None:
+        """Remove the temporary files that are there, when nobody waits for those who write them."""
+        for path in list(self._live):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
     def _make_folder(self, folder: Path) -> None:
         if folder not in self._folders:
@@ -188,6 +195,7 @@ class Writer:
         if not item.replaces and os.path.lexists(item.target):
             raise InputError("its output has appeared while it was computed, from elsewhere; the next run will see it")
         assert job.stamp is not None
+        job.claim()
         residual, uncertainty = stamps.get("residual"), stamps.get("uncertainty")
         self.manifest.append(
             Entry(item.place, job.stamp, content, output, self.key, residual, job.figures, uncertainty)
@@ -228,12 +236,14 @@ class _Temporary:
     or an :class:`InputError` where only this file is concerned.
     """
 
-    def __init__(self, target: Path, owner: str, make_folder: Callable[[Path], None]) -> None:
+    def __init__(self, target: Path, owner: str, make_folder: Callable[[Path], None], live: set[Path]) -> None:
         self.target = target
         self.path = names.temporary(target, owner)
         self._make_folder = make_folder
+        self._live = live
 
     def __enter__(self) -> Path:
+        self._live.add(self.path)
         try:
             self._make_folder(self.path.parent)
         except OSError as error:
@@ -243,6 +253,7 @@ class _Temporary:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
+        self._live.discard(self.path)
         if isinstance(error, OSError):
             raise output_error(self.target, error) from error
 

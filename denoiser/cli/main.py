@@ -9,9 +9,9 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from denoiser.cli import benchmark, config, corrupt, doctor, estimate, models, run, train
+from denoiser.cli import benchmark, config, corrupt, doctor, estimate, models, run, signals, train
 from denoiser.cli import options as o
-from denoiser.errors import DenoiserError, ExitCode
+from denoiser.errors import DenoiserError, ExitCode, Interrupted
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": run.run,
@@ -123,6 +123,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.INTERRUPTED
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
+    except Interrupted as end:
+        typer.echo(f"{end.code.name.lower()} before it was done", err=True)
+        return end.code
     except Exception as error:  # a defect of the program: no traceback unless it was asked for
         _say(f"unexpected {type(error).__name__}: {error}; add --debug to see where, and please report it")
         return ExitCode.SOME_FAILED
@@ -135,7 +138,11 @@ def program() -> NoReturn:
     A run that was interrupted has put everything in order when it returns, but windows may still be computed by threads
     that Python would wait for, which takes seconds where they are large.
     """
-    code = main()
+    with signals.ending():
+        try:
+            code = main()
+        except Interrupted as end:  # before or after all else
+            code = end.code
     if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
         sys.stdout.flush()
         sys.stderr.flush()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -141,10 +142,20 @@ def train(
     """
     from denoiser.batch import Stop
 
+    def ends() -> bool:
+        """Asked before every step: from the first on a signal ends the run with what it has learnt."""
+        starting.close()
+        return stop.code is not None
+
     given = {key: value for key, value in locals().items() if key in OPTIONS}
     quiet = quiet or os.environ.get("RANK", "0") != "0"  # under torchrun one process speaks for all
     stop = Stop()
-    with console.talking(quiet, verbose, log_file, progress=False, debug=debug) as talk, stopping(stop):
+    with (
+        console.talking(quiet, verbose, log_file, progress=False, debug=debug) as talk,
+        stopping(stop, unhurried=True),
+        ExitStack() as starting,
+    ):
+        starting.enter_context(stop.abruptly())
         from denoiser.training import TrainOptions
         from denoiser.training import train as run_training
 
@@ -153,7 +164,7 @@ def train(
         given["command"] = shlex.join(["denoiser", *sys.argv[1:]])
         options = TrainOptions(**given)
         watch = None if quiet or no_progress else _drawn_by(talk)
-        result = run_training(options, talk, lambda: stop.code is not None, watch)
+        result = run_training(options, talk, ends, watch)
     document = {
         "schema": "denoiser.train/1",
         "model": str(result.model),

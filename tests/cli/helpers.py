@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,3 +49,21 @@ class Recorder:
             stopped=self.stopped,
             message=self.message,
         )
+
+
+def start(*arguments: object, cwd: Path = REPOSITORY, **environment: str) -> subprocess.Popen[bytes]:
+    """The program as cron starts it: hardly any environment, no terminal, nothing on stdin."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "denoiser", *map(str, arguments)],
+        cwd=cwd,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def patience() -> float:
+    """How much longer than alone things take here and now, because others use the processors too."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))

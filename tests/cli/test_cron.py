@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,24 +16,11 @@ from PIL import Image
 from denoiser.cli.main import main
 from denoiser.errors import ExitCode
 from tests.batch.fakes import leftovers, tree
-from tests.cli.helpers import REPOSITORY
+from tests.cli.helpers import patience, start
 
 posix = pytest.mark.skipif(os.name == "nt", reason="cron and signals as POSIX has them")
 NOWHERE = Path("/proc")
 """A working directory in which even root cannot write."""
-
-
-def start(*arguments: object, cwd: Path = REPOSITORY, **environment: str) -> subprocess.Popen[bytes]:
-    """The program as cron starts it: hardly any environment, no terminal, nothing on stdin."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "denoiser", *map(str, arguments)],
-        cwd=cwd,
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
 
 
 @posix
@@ -132,8 +117,3 @@ def test_sigterm_ends_a_run_soon(photographs: Path, tmp_path: Path, stage: str) 
     assert leftovers(out) == [] if out.exists() else True
     for path in out.glob("*.png"):
         assert np.asarray(Image.open(path)).shape == (1000, 1200, 3)
-
-
-def patience() -> float:
-    """How much longer than alone things take here and now, because others use the processors too."""
-    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
