@@ -304,7 +304,7 @@ def _document(options: CorruptOptions, manifest: Manifest) -> dict[str, Any]:
     files = {}
     for target in sorted(manifest.entries, key=os.fsencode):
         with suppress(OSError):
-            entry, certain = manifest.current(target, Stamp.of((manifest.root / target).stat()))
+            entry, certain = manifest.current(target, Stamp.at(manifest.root / target))
             if entry is not None and certain and entry.figures:
                 files[shown(target)] = entry.figures
     about = {"noise": options.noise, "seed": options.seed, "float": options.float}

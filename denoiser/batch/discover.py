@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PurePosixPath
 
+from denoiser.batch import folders
 from denoiser.batch.names import is_hidden, shown
 from denoiser.errors import InputError, UsageError
-from denoiser.images import SUFFIXES, signature
+from denoiser.images import SUFFIXES, is_store, signature
 
 Identity = tuple[int, int]
 """(st_dev, st_ino): what makes two paths one file."""
@@ -28,7 +29,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Found:
-    """One file that the arguments mean.
+    """One file that the arguments mean, or one directory that is a picture (OME-Zarr).
 
     Attributes
     ----------
@@ -169,8 +170,11 @@ def _globbed(argument: str, keep_folders: bool) -> Iterator[tuple[Path, str]]:
     if not matches:
         yield path, ""
     for match in map(Path, matches):
-        if not (match.is_dir() and "**" in path.parts):  # its files are matched as well
-            yield match, match.relative_to(fixed).as_posix()
+        place = match.relative_to(fixed)
+        if any(is_store(fixed / folder) for folder in place.parents[:-1]):
+            continue
+        if is_store(match) or not (match.is_dir() and "**" in path.parts):  # its files are matched as well
+            yield match, place.as_posix()
 
 
 def _fixed_parts(path: Path) -> list[str]:
@@ -190,13 +194,13 @@ def _expand(path: Path, place: str, rules: Rules, result: Discovery) -> Iterator
     except (OSError, ValueError) as error:
         yield Found(path, relative, failure=_why(path, error))
         return
-    if stat.S_ISDIR(status.st_mode):
+    if stat.S_ISDIR(status.st_mode) and not is_store(path):
         result.roots.append(path)
         prefix = "" if place in ("", ".") else place + "/"
         yield from _walk(path, prefix, ((status.st_dev, status.st_ino),), rules, result)
     elif not rules.admits(relative):
         result.ignored += 1
-    elif not stat.S_ISREG(status.st_mode):
+    elif not (stat.S_ISREG(status.st_mode) or is_store(path)):
         yield Found(path, relative, failure=_special(status))
     elif path.suffix.lower() in SUFFIXES or _has_signature(path):
         yield _found(path, relative, status)
@@ -228,11 +232,11 @@ def _walk(folder: Path, prefix: str, above: tuple[Identity, ...], rules: Rules, 
             if image or not path.suffix:  # without a suffix it may have been a directory of images
                 yield Found(path, relative, failure=_why(path, error))
             continue
-        if stat.S_ISDIR(status.st_mode):
+        if stat.S_ISDIR(status.st_mode) and not is_store(path):
             yield from _enter(path, relative, status, above, rules, result)
         elif not image or not rules.admits(relative) or (status.st_dev, status.st_ino) in rules.made:
             result.ignored += 1
-        elif stat.S_ISREG(status.st_mode):
+        elif stat.S_ISREG(status.st_mode) or is_store(path):
             yield _found(path, relative, status)
         else:
             yield Found(path, relative, failure=_special(status))
@@ -266,7 +270,14 @@ def _has_signature(path: Path) -> bool:
 
 
 def _found(path: Path, relative: str, status: os.stat_result) -> Found:
-    return Found(path, relative, status.st_size, status.st_mtime_ns, (status.st_dev, status.st_ino))
+    identity = status.st_dev, status.st_ino
+    if stat.S_ISREG(status.st_mode):
+        return Found(path, relative, status.st_size, status.st_mtime_ns, identity)
+    try:
+        size, mtime_ns = folders.measure(path)
+    except OSError as error:
+        return Found(path, relative, failure=_why(path, error))
+    return Found(path, relative, size, mtime_ns, identity)
 
 
 def _special(status: os.stat_result) -> str:

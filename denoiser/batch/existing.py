@@ -15,6 +15,7 @@ from denoiser.batch.manifest import Entry, Manifest, Stamp, content_hash
 from denoiser.batch.names import shown
 from denoiser.batch.options import BatchOptions
 from denoiser.errors import UsageError
+from denoiser.images import holds_group
 
 
 class Decider:
@@ -64,10 +65,10 @@ class Decider:
             there = item.target.stat()
         except OSError:
             there = None
-        if there and stat.S_ISDIR(there.st_mode):
-            return replace(item, action=Action.FAIL, reason=f"a directory is where its output {item.place} should be")
+        if there and (wrong := _of_another_kind(item, item.target, there)):
+            return replace(item, action=Action.FAIL, reason=f"{wrong} is where its output {item.place} should be")
         if there or item.target.is_symlink() or any(path.exists() for path in item.beside.values()):
-            item = self._existing(item, Stamp.of(there) if there else None)
+            item = self._existing(item, Stamp.at(item.target) if there else None)
         return self._ripe(item) if item.works else item
 
     def _ripe(self, item: Item) -> Item:
@@ -121,6 +122,15 @@ class Decider:
                 self.planned |= wanted
                 residual, uncertainty = beside.get("residual"), beside.get("uncertainty")
                 return replace(item, place=place, target=target, residual=residual, uncertainty=uncertainty)
+
+
+def _of_another_kind(item: Item, target: Path, there: os.stat_result) -> str:
+    """What is at an output's name that cannot be replaced by it, because one of both is a directory; else empty."""
+    if not stat.S_ISDIR(there.st_mode):
+        return "a file" if item.is_folder else ""
+    if not item.is_folder:
+        return "a directory"
+    return "" if holds_group(target) else "a directory that is no Zarr store"
 
 
 def _skip(item: Item, reason: str) -> Item:

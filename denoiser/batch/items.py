@@ -10,7 +10,7 @@ from pathlib import Path
 from denoiser.batch.manifest import Entry, Stamp
 from denoiser.batch.names import shown
 from denoiser.errors import UsageError
-from denoiser.images import SUFFIXES
+from denoiser.images import SUFFIXES, is_store
 
 
 class Action(StrEnum):
@@ -39,7 +39,8 @@ class Destination:
 
     @classmethod
     def of(cls, output: str | Path) -> Destination:
-        """OUT is a file if it is one, or if there is nothing yet and its suffix is an image's.
+        """OUT is a file if it is one, or if there is nothing yet and its suffix is an image's. A directory of OME-Zarr
+        counts as a file.
 
         Raises
         ------
@@ -47,7 +48,7 @@ class Destination:
             If it exists and is neither a directory nor an image by its suffix.
         """
         path = Path(output)
-        if path.is_dir() or str(output).endswith(("/", os.sep)):
+        if SUFFIXES.get(path.suffix.lower()) != "zarr" and (path.is_dir() or str(output).endswith(("/", os.sep))):
             return cls(path)
         if path.suffix.lower() in SUFFIXES:
             return cls(path.parent, path)
@@ -112,6 +113,11 @@ class Item:
         """The float pictures that are written with the output, by what they are."""
         kinds = {"residual": self.residual, "uncertainty": self.uncertainty}
         return {kind: path for kind, path in kinds.items() if path is not None}
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether its output is a directory."""
+        return self.format in ("keep", "zarr") and is_store(self.source)
 
     @property
     def works(self) -> bool:

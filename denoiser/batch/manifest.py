@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from denoiser.batch import folders
 from denoiser.batch.names import STATE, shown
 from denoiser.errors import OutputError
 
@@ -38,7 +39,7 @@ GRANULARITIES = (100, 1_000, 1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000
 
 @dataclass(frozen=True)
 class Stamp:
-    """Size in bytes and time of change in ns of a file."""
+    """Size in bytes and time of change in ns of a file; of a directory as :func:`folders.measure`."""
 
     size: int
     mtime_ns: int
@@ -46,6 +47,11 @@ class Stamp:
     @classmethod
     def of(cls, status: os.stat_result) -> Stamp:
         return cls(status.st_size, status.st_mtime_ns)
+
+    @classmethod
+    def at(cls, path: Path) -> Stamp:
+        """The stamp of what is at a path, or OSError."""
+        return cls(*folders.measure(path))
 
     def matches(self, now: Stamp) -> bool:
         """Whether ``now`` is this stamp, perhaps after a file system has cut its time."""
@@ -126,7 +132,10 @@ class Entry:
 
 
 def content_hash(path: Path) -> str:
-    """BLAKE2b-128 of a file's bytes, in hex."""
+    """BLAKE2b-128 of a file's bytes, in hex; of a directory's files with their names and bytes."""
+    if path.is_dir():
+        lines = (f"{file.relative_to(path).as_posix()}\0{content_hash(file)}\n" for file in folders.files(path))
+        return hashlib.blake2b("".join(lines).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
@@ -289,7 +298,7 @@ def _speaking(root: Path, entries: Iterable[Entry]) -> list[Entry]:
     kept = []
     for target, candidates in by_target.items():
         try:
-            now = Stamp.of((root / target).stat())
+            now = Stamp.at(root / target)
         except OSError:
             continue
         exact = [entry for entry in candidates if entry.output.matches(now)]

@@ -37,10 +37,10 @@ def is_hidden(name: str) -> bool:
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """Stem and suffix; ``.ome.tif`` counts as one suffix, because readers know OME-TIFF by it."""
+    """Stem and suffix; ``.ome.tif`` and ``.ome.zarr`` count as one suffix, because readers know OME files by it."""
     path = PurePosixPath(name)
     suffix = path.suffix
-    if suffix.lower() in (".tif", ".tiff") and path.stem.lower().endswith(".ome"):
+    if suffix.lower() in (".tif", ".tiff", ".zarr") and path.stem.lower().endswith(".ome"):
         suffix = path.stem[-4:] + suffix
     return name.removesuffix(suffix), suffix
 

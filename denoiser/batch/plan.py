@@ -21,7 +21,7 @@ from denoiser.batch.manifest import Manifest, Stamp
 from denoiser.batch.names import shown
 from denoiser.batch.options import BatchOptions
 from denoiser.errors import DenoiserError, UsageError
-from denoiser.images import SUFFIXES, losses, open_source, refusal
+from denoiser.images import SUFFIXES, is_store, losses, open_source, refusal
 
 FILE_WEIGHT = 64 * 1024
 """What a file costs in a share besides its bytes: opening, syncing, renaming."""
@@ -84,6 +84,9 @@ def _check_destination(found: Discovery, destination: Destination, options: Batc
             other = "the output's" if len(taken) == 1 else "those of the output and of --save-residual"
             raise UsageError(f"--save-{kind}: give a directory other than {other}")
         taken.append(folder.resolve())
+    for store in (each.path for each in found.files if is_store(each.path)):
+        if any(folder.is_relative_to(store.resolve()) for folder in taken):
+            raise UsageError(f"{shown(store)}: the output lies inside this input; give another output directory")
     outputs = identities([destination.root])
     for root in found.roots:
         if identities([root]) & outputs and not options.suffix:

@@ -21,7 +21,7 @@ PIECE_BYTES = 4096
 """What a piece costs besides its pixels: objects and queues. It counts when pictures are tiny."""
 SMALL_FILE = 1 << 20
 """Up to so many bytes in all a file asks for room once; asking step by step would cost more than it saves."""
-STREAMING_FORMATS = frozenset({"tiff", "npy"})
+STREAMING_FORMATS = frozenset({"tiff", "npy", "zarr"})
 """Formats that are written band by band; all others are assembled in memory first."""
 
 
@@ -214,6 +214,11 @@ class Reader:
                 if index == len(pages) - 1 and band.stop == page.height:
                     band.kept = assembled
                 yield band
+
+    def cut(self, source: Source, index: int, rows: tuple[int, int, int, int]) -> Band:
+        """One band by itself: of rows ``(top, start, stop, bottom)`` of a page the outer ones are context."""
+        page = source.header.pages[index]
+        return self._band(_Window(source, index), page, rows, value_range(page.dtype, self.white, self.black))
 
     def _total(self, page: Page) -> int:
         """Bytes of a page in every shape it takes at once: decoded, computed and assembled again."""

@@ -33,7 +33,7 @@ from denoiser.batch.samples import picture
 from denoiser.batch.stores import Address, Store, is_address
 from denoiser.batch.writing import Writer
 from denoiser.errors import DenoiserError, InputError, OutputError, UsageError
-from denoiser.images import SUFFIXES
+from denoiser.images import SUFFIXES, is_store
 from denoiser.progress import Progress
 
 if TYPE_CHECKING:
@@ -191,6 +191,7 @@ class StagedSession(RunSession):
 
     def _plan(self) -> Plan:
         plan = super()._plan()
+        plan = replace(plan, items=tuple(map(_without_folders, plan.items)))
         for item in plan.items:
             if item.target and str(self.stage.shown(item.target)) in self.stage.sources:
                 raise UsageError(f"{item.target}: the output would overwrite an input; give another OUT, or --suffix")
@@ -366,6 +367,13 @@ def _stand_in(path: Path, stamp: Stamp) -> None:
     with path.open("wb") as stream:
         stream.truncate(stamp.size)
     os.utime(path, ns=(stamp.mtime_ns, stamp.mtime_ns))
+
+
+def _without_folders(item: Item) -> Item:
+    if not (item.works and is_store(item.source)):
+        return item
+    reason = "OME-Zarr is neither read from stores nor written to them; copy it to a folder, and give that"
+    return replace(item, action=Action.FAIL, reason=reason)
 
 
 def _chunks(work: Sequence[Item]) -> Iterator[list[Item]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from denoiser.batch import names
+from denoiser.batch import folders, names
 from denoiser.batch.checks import Checks
 from denoiser.batch.flow import Cancelled
 from denoiser.batch.job import CheckError, Job
@@ -109,12 +109,15 @@ class Writer:
                     each.abandon()
 
     def copy(self, job: Job) -> None:
-        """Copy the input byte for byte. Raises as :meth:`write`."""
+        """Copy the input byte for byte, a directory file by file. Raises as :meth:`write`."""
         assert job.item.target is not None
         with self._temporary(job.item.target) as temporary:
-            with temporary.open("wb") as output:
-                for chunk in _chunks(job.item.source):
-                    output.write(chunk)
+            for source in folders.files(job.item.source):
+                copied = temporary / source.relative_to(job.item.source)
+                copied.parent.mkdir(parents=True, exist_ok=True)
+                with copied.open("wb") as output:
+                    for chunk in _chunks(source):
+                        output.write(chunk)
             self._commit(job, temporary, {})
 
     def _temporary(self, target: Path) -> _Temporary:
@@ -124,7 +127,7 @@ class Writer:
         """Remove the temporary files that are there, when nobody waits for those who write them."""
         for path in list(self._live):
             with suppress(OSError):
-                path.unlink(missing_ok=True)
+                folders.remove(path)
 
     def _make_folder(self, folder: Path) -> None:
         if folder not in self._folders:
@@ -202,13 +205,13 @@ class Writer:
         )
         for kind, path in beside.items():
             os.replace(path, item.beside[kind])
-        os.replace(temporary, item.target)
+        folders.replace(temporary, item.target, names.temporary(item.target, self.owner))
 
     def _content(self, job: Job) -> str:
         """Hash of the input, which must still be the one that was read."""
         try:
             content = content_hash(job.item.source)
-            now = Stamp.of(job.item.source.stat())
+            now = Stamp.at(job.item.source)
         except OSError as error:
             raise InputError(f"went away while it was read ({error.strerror})") from error
         if now != job.stamp:
@@ -252,7 +255,7 @@ class _Temporary:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         with suppress(OSError):
-            self.path.unlink(missing_ok=True)
+            folders.remove(self.path)
         self._live.discard(self.path)
         if isinstance(error, OSError):
             raise output_error(self.target, error) from error
@@ -323,8 +326,9 @@ def remove_leftovers(targets: Iterable[Path], owner: str | None) -> int:
             if share is None:
                 continue
             with suppress(OSError):
-                if share == owner or time.time() - entry.stat().st_mtime > OLD_SECONDS:
-                    Path(entry.path).unlink()
+                path = Path(entry.path)
+                if share == owner or time.time() - folders.measure(path)[1] / 1e9 > OLD_SECONDS:
+                    folders.remove(path)
                     removed += 1
     return removed
 
@@ -348,10 +352,6 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 
 def _sync(path: Path) -> Stamp:
-    """Bring a file's bytes to the disk; its size and time from then on."""
-    descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))  # Windows syncs only what is open for writing
-    try:
-        os.fsync(descriptor)
-        return Stamp.of(os.fstat(descriptor))
-    finally:
-        os.close(descriptor)
+    """Bring a file's bytes, or a directory's, to the disk; its size and time from then on."""
+    folders.sync(path)
+    return Stamp.at(path)

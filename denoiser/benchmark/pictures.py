@@ -146,15 +146,11 @@ def _sample_folder() -> Path:
 
 def _files(root: Path) -> dict[str, Path]:
     """Place below the folder -> picture; hidden files and folders are passed over."""
-    if root.is_file():
+    if root.is_file() or images.is_store(root):
         return {root.name: root}
     if not root.is_dir():
         raise UsageError(f"{root}: no such folder of pictures")
-    found = {
-        path.relative_to(root).as_posix(): path
-        for path in root.rglob("*")
-        if path.suffix.lower() in images.SUFFIXES and path.is_file()
-    }
+    found = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if images.is_picture(path)}
     return {name: found[name] for name in sorted(found) if not any(part[0] == "." for part in name.split("/"))}
 
 

@@ -89,6 +89,11 @@ def is_store(path: Path) -> bool:
     return SUFFIXES.get(path.suffix.lower()) == "zarr" and path.is_dir()
 
 
+def holds_group(path: Path) -> bool:
+    """Whether a directory holds what makes it a group of Zarr arrays."""
+    return any((path / name).is_file() for name in ("zarr.json", ".zgroup"))
+
+
 def is_picture(path: Path) -> bool:
     """Whether something that lies in a folder is a picture, by its name: what lies in a store is none."""
     inside = any(SUFFIXES.get(folder.suffix.lower()) == "zarr" for folder in path.parents)

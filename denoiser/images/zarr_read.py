@@ -158,6 +158,8 @@ class ZarrSource:
 
     def _from_chunks(self, array: Array[Any], page: int, index: Index, start: int, stop: int) -> Pixels:
         """Rows of a plane, (h, W). What else is in the last row of chunks is kept for the next call."""
+        if start == stop:
+            return np.empty((0, array.shape[-1]), stored_type(array))
         height, depth = array.shape[-2], array.chunks[-2]
         bottom = min(math.ceil(stop / depth) * depth, height)
         before, self._rest = self._rest, None

@@ -125,7 +125,7 @@ def _files(folder: Path, reading: Reading) -> dict[PurePath, Path]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in name.parts)
-        if path.suffix.lower() in images.SUFFIXES and not hidden and path.is_file():
+        if not hidden and images.is_picture(path):
             files[name] = path
     return {name: path for name, path in files.items() if path.resolve() not in drawn}
 
