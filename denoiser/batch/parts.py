@@ -168,26 +168,6 @@ class Setup:
             raise OutputError(f"{shown(manifest.path)}: cannot be written ({error.strerror})") from error
 
 
-@dataclass(frozen=True)
-class Rows:
-    """A piece of one band, for whoever computes it without the rest of the file.
-
-    Attributes
-    ----------
-    source : Path
-    page : int
-    rows : (int, int, int, int)
-        As :meth:`denoiser.batch.reading.Reader.cut`.
-    piece : int
-        Number of the piece among those of the band.
-    """
-
-    source: Path
-    page: int
-    rows: tuple[int, int, int, int]
-    piece: int
-
-
 def _for_others(options: RunOptions) -> RunOptions:
     """The options of a run as a process that takes part has them: what is left to do there, with absolute paths."""
     from denoiser import weights
@@ -274,34 +254,6 @@ class Part(RunSession):
         finally:
             manifest.close()
         return self.error
-
-    def compute(self, asked: Sequence[Rows]) -> list[NDArray[np.float32]]:
-        """What the network makes of rows of a large file, for the process that writes it.
-
-        Raises
-        ------
-        UnavailableError
-            If the network cannot be had.
-        InputError
-            If the rows cannot be read.
-        """
-        o, network = self.options, self._network()
-        reader = Reader(Grid(0, 1, 0), o.white, o.black, reach=o.controls.reach, stated="uncertainty" in o.beside)
-        pieces = []
-        for (path, page, rows), wanted in groupby(asked, lambda each: (each.source, each.page, each.rows)):
-            with self._boundary(path):
-                of_band = pieces_of(None, reader.cut(self._source(path), page, rows))
-            pieces += [of_band[each.piece] for each in wanted]
-        return [values for _, values in network.stream(pieces)]
-
-    def _source(self, path: Path) -> Source:
-        """The file that rows are read from; it stays open for the next ones, because stacks have many headers."""
-        if self._opened is None or self._opened.header.path != path:
-            if self._opened is not None:
-                self._opened.close()
-            self._opened = None
-            self._opened = open_source(path)
-        return self._opened
 
     def engine(self) -> Mapping[str, str | int]:
         """What does the work here."""

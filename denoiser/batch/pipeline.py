@@ -30,13 +30,13 @@ from denoiser.batch.job import CheckError, Job, explained
 from denoiser.batch.manifest import Stamp
 from denoiser.batch.names import shown
 from denoiser.batch.options import BatchOptions
-from denoiser.batch.pieces import origin, pieces_of
 from denoiser.batch.reading import BAND_SHARE, Band, Grid, Reader
 from denoiser.batch.report import FileResult, Status
 from denoiser.batch.verification import Verifier
 from denoiser.batch.writing import Writer
 from denoiser.errors import DenoiserError, InputError, Interrupted, OutputError, UnavailableError
 from denoiser.images import Source, losses, open_source, refusal
+from denoiser.images.pixels import groups
 from denoiser.progress import Progress
 
 if TYPE_CHECKING:
@@ -87,14 +87,12 @@ class Pipeline:
     shared : Shared
     items : sequence of Item
         In the order in which they are done.
-    denoiser : Denoiser, Chooser, Remote or None
+    denoiser : Denoiser, Chooser or None
         None where pixels go past the network: as they are (strength 0), or to a writer that works on them.
     second_try : bool
         Whether files that fail their check are kept for another pass, see ``again``, instead of failing.
     verifier : Verifier, optional
         Sees what the network makes of every band.
-    band_bytes : int, optional
-        Bytes that a band may take, where it is less than the budget has room for.
 
     Attributes
     ----------
@@ -111,10 +109,8 @@ class Pipeline:
         denoiser: Network | None,
         second_try: bool = False,
         verifier: Verifier | None = None,
-        band_bytes: int = sys.maxsize,
     ) -> None:
         self.shared = shared
-        self.band_bytes = band_bytes
         self.denoiser = denoiser
         self.second_try = second_try
         self.verifier = verifier
@@ -144,7 +140,7 @@ class Pipeline:
     def _grid(self) -> Grid:
         if self.shared.workspace:
             return Grid(0, 1, sys.maxsize)
-        limit = min(self.shared.budget // BAND_SHARE, self.band_bytes)
+        limit = self.shared.budget // BAND_SHARE
         if self.denoiser is None:
             return Grid(0, 1, limit)
         context = self.denoiser.context_rows + self.shared.writer.controls.reach
@@ -182,7 +178,7 @@ class Pipeline:
             return
         results = self._results(self.denoiser, pieces, taken)
         for piece, values in results:
-            job, band, _ = origin(piece)
+            job, band = _origin(piece)
             if self._over():
                 break
             if job.error is not None:
@@ -217,7 +213,7 @@ class Pipeline:
                 return
             while taken and not self._over():
                 piece = taken.popleft()
-                with self._boundary(origin(piece)[0].fail):
+                with self._boundary(_origin(piece)[0].fail):
                     yield from self._interruptible(denoiser.stream([piece]))
 
     def _interruptible(self, results: Iterator[Result]) -> Iterator[Result]:
@@ -260,7 +256,7 @@ class Pipeline:
                     continue
                 pieces: list[Piece] = []
                 with self._boundary(job.fail):
-                    pieces = pieces_of(job, band)
+                    pieces = _pieces_of(job, band)
                 for piece in pieces:
                     taken.append(piece)
                     yield piece
@@ -451,3 +447,26 @@ class Pipeline:
             self.shared.progress.advance(files=1)
         with self._boundary(lambda error: None):
             self.shared.record(result)
+
+
+def _pieces_of(job: Job, band: Band) -> list[Piece]:
+    """A band as the network takes it: three channels together, any other number one by one.
+
+    Where the uncertainty is wanted, it is asked for after the estimate.
+    """
+    from denoiser.inference import Piece
+
+    assert band.planes is not None and band.note is not None
+    planes, note = band.planes, band.note
+    above, below = band.above - band.fringe[0], band.below - band.fringe[1]
+    parts = [planes[..., group] for group in groups(band.colours)]
+    pieces = [Piece(part, note.scale, note.white, above, below, tag=(job, band)) for part in parts]
+    if band.stated:
+        rows = note.scale, note.white, band.above, band.below
+        pieces += [Piece(part, *rows, tag=(job, band), uncertainty=True) for part in parts]
+    return pieces
+
+
+def _origin(piece: Piece) -> tuple[Job, Band]:
+    origin: tuple[Job, Band] = piece.tag  # type: ignore[assignment]
+    return origin
