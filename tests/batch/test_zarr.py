@@ -270,14 +270,14 @@ def peak(source: Path, target: Path) -> float:
 
 
 @posix
-@pytest.mark.parametrize("shards", [None, (1, 512, 2048)])
+@pytest.mark.parametrize("shards", [pytest.param(None, marks=pytest.mark.slow), (1, 512, 2048)])
 def test_memory_is_set_by_the_budget(tmp_path: Path, shards: tuple[int, ...] | None) -> None:
     peaks = []
-    for height in (512, 4096):
+    for height in (512, 3072):
         source, target = large(tmp_path / f"{height}.zarr", height, shards), tmp_path / "out" / f"{height}.zarr"
         peaks.append(peak(source, target))
         assert np.array_equal(read_level(target)[0, -1], np.arange(4096) * 15)
-    assert peaks[1] < peaks[0] + 15, "29 MB more of picture do not take more memory"
+    assert peaks[1] < peaks[0] + 13, "21 MB more of picture do not take more memory"
 
 
 @posix
