@@ -69,6 +69,10 @@ def train(
         int | None, o.option("--patience", metavar="N", min=1, help="End after N validations without a better score.")
     ] = None,
     arch: Annotated[str, o.option("--arch", metavar="NAME", help="Architecture to train from fresh weights.")] = "unet",
+    arch_config: Annotated[
+        list[str],
+        o.option("--arch-config", metavar="NAME=VALUE", help="Size of the architecture, such as blocks=1,1,4."),
+    ] = [],  # noqa: B006
     init: Annotated[
         str | None, o.option("--init", metavar="NAME", help="Start from a bundled model or a .safetensors file.")
     ] = None,
@@ -161,6 +165,7 @@ def train(
 
         given |= {"noise": tuple(noise)} if noise else {}
         given |= {"crops": tuple(crop)} if crop else {}
+        given |= {"arch_config": tuple(arch_config)}
         given["command"] = shlex.join(["denoiser", *sys.argv[1:]])
         options = TrainOptions(**given)
         watch = None if quiet or no_progress else _drawn_by(talk)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from denoiser.errors import UnavailableError
+from denoiser.errors import UnavailableError, UsageError
 from denoiser.models.convdae import ConvDAE, ConvDAEConfig
 from denoiser.models.convdae_long import ConvDAELong, ConvDAELongConfig
 from denoiser.models.convdae_unet import ConvDAEUNet, ConvDAEUNetConfig
@@ -34,6 +35,12 @@ ARCHITECTURES: dict[str, tuple[type[Network], type[Any]]] = {
 """Architecture name -> (module class, its frozen config class)."""
 
 
+def _classes(architecture: str) -> tuple[type[Network], type[Any]]:
+    if architecture not in ARCHITECTURES:
+        raise UnavailableError(f"unknown architecture {architecture!r}; there are: {', '.join(sorted(ARCHITECTURES))}")
+    return ARCHITECTURES[architecture]
+
+
 def build(architecture: str, config: dict[str, Any] | None = None) -> Network:
     """Make a network with fresh weights.
 
@@ -49,9 +56,7 @@ def build(architecture: str, config: dict[str, Any] | None = None) -> Network:
     UnavailableError
         If the architecture or one of the fields is unknown.
     """
-    if architecture not in ARCHITECTURES:
-        raise UnavailableError(f"unknown architecture {architecture!r}; there are: {', '.join(sorted(ARCHITECTURES))}")
-    module_class, config_class = ARCHITECTURES[architecture]
+    module_class, config_class = _classes(architecture)
     known = {field.name for field in fields(config_class)}
     if unknown := set(config or {}) - known:
         raise UnavailableError(
@@ -61,6 +66,57 @@ def build(architecture: str, config: dict[str, Any] | None = None) -> Network:
     # JSON knows lists only; configs are hashable.
     values = {key: tuple(v) if isinstance(v, list) else v for key, v in (config or {}).items()}
     return module_class(config_class(**values))
+
+
+def parse_config(architecture: str, settings: Sequence[str]) -> dict[str, Any]:
+    """Read settings of an architecture as a command line gives them.
+
+    Parameters
+    ----------
+    architecture : str
+        A key of :data:`ARCHITECTURES`.
+    settings : sequence of str
+        ``name=value``, several numbers with commas between them: ``blocks=1,1,4``, ``skips=no``.
+
+    Returns
+    -------
+    dict
+        What :func:`build` takes.
+
+    Raises
+    ------
+    UnavailableError
+        If there is no such architecture.
+    UsageError
+        If there is no such setting, or its value has another form.
+    """
+    defaults = asdict(_classes(architecture)[1]())
+    config = {}
+    for setting in settings:
+        name, _, text = setting.partition("=")
+        if name not in defaults:
+            there = ", ".join(f"{key}={_as_text(value)}" for key, value in defaults.items())
+            raise UsageError(f"{architecture} has no setting {name!r}; there are, with their defaults: {there}")
+        try:
+            config[name] = _parsed(text, defaults[name])
+        except (KeyError, ValueError):
+            example = _as_text(defaults[name])
+            raise UsageError(f"{name}={text}: not of the form of its default, {name}={example}") from None
+    return config
+
+
+def _parsed(text: str, like: Any) -> Any:
+    if isinstance(like, tuple):
+        return tuple(_parsed(part, like[0]) for part in text.split(","))
+    if isinstance(like, bool):
+        return {"yes": True, "no": False}[text]
+    return type(like)(text)
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(_as_text, value))
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
 def config_of(module: Network) -> dict[str, Any]:
@@ -113,4 +169,5 @@ __all__ = [
     "fold_batchnorm",
     "macs_per_pixel",
     "name_of",
+    "parse_config",
 ]

@@ -105,7 +105,15 @@ class Learner:
 
 def _network(options: TrainOptions) -> Network:
     if options.init:
-        return weights.load(options.init)[0].train()
+        module = weights.load(options.init)[0]
+        given, present = models.parse_config(models.name_of(module), options.arch_config), models.config_of(module)
+        if differing := [name for name in given if given[name] != present[name]]:
+            raise UsageError(f"--arch-config: the network of --init has another {' and another '.join(differing)}")
+        return module.train()
+    config = models.parse_config(options.arch, options.arch_config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
-        return models.build(options.arch)
+        try:
+            return models.build(options.arch, config)
+        except ValueError as error:
+            raise UsageError(f"--arch-config: {error}") from error

@@ -41,6 +41,8 @@ class TrainOptions:
         End after so many validations in a row without a better score.
     arch : str
         Architecture to train.
+    arch_config : tuple of str
+        Its settings where they are not the defaults, such as ``blocks=1,1,4``.
     init : str, optional
         Bundled name or weights file to start from; its architecture is taken over.
     noise : tuple of str
@@ -76,6 +78,7 @@ class TrainOptions:
     patience: int | None = None
     checkpoint_every: float = 120.0
     arch: str = "unet"
+    arch_config: tuple[str, ...] = ()
     init: str | None = None
     noise: tuple[str, ...] = ()
     gray: float | None = None

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from denoiser import models
-from denoiser.errors import UnavailableError
+from denoiser.errors import UnavailableError, UsageError
 from denoiser.models import Network
 
 SMALL = {"channels": (8, 16), "blocks": (1, 1)}
@@ -120,3 +120,24 @@ def test_config_survives_a_round_trip() -> None:
 def test_unknown_names_are_told(name: str, config: dict[str, object]) -> None:
     with pytest.raises(UnavailableError, match=r"unnet|channel"):
         models.build(name, config)
+
+
+def test_settings_are_read_in_the_form_of_their_defaults() -> None:
+    assert models.parse_config("unet", ["blocks=1,2,3", "stem=4"]) == {"blocks": (1, 2, 3), "stem": 4}
+    assert models.parse_config("rednet", ["skips=no"]) == {"skips": False}
+    assert models.parse_config("dcdae", ["dropout=0.1"]) == {"dropout": 0.1}
+    assert models.parse_config("vdae", []) == {}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "setting", "told"),
+    [
+        ("unet", "depth=3", "blocks=1,1,2"),
+        ("unet", "blocks=1,x", "blocks=1,1,2"),
+        ("unet", "stem", "stem=2"),
+        ("rednet", "skips=perhaps", "skips=yes"),
+    ],
+)
+def test_wrong_settings_tell_the_right_ones(architecture: str, setting: str, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        models.parse_config(architecture, [setting])

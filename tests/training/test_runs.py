@@ -254,3 +254,15 @@ def test_checkpoints_of_the_first_format_can_be_resumed(pictures: Path, start: s
     counters = {"step": 2, "seconds": 1.0, "megapixels": 0.1, "best": 20.0}
     save_file(load_file(path), path, metadata={STATE_KEY: json.dumps(counters)})
     assert train(options(pictures / "clean", tmp_path, start, max_steps=3, resume=True)).steps == 3
+
+
+def test_the_size_of_a_fresh_network_can_be_chosen(pictures: Path, tmp_path: Path) -> None:
+    small = ("channels=8,16", "blocks=1,1")
+    made = train(options(data=pictures / "clean", out=tmp_path, init=None, arch_config=small, max_steps=2))
+    assert models.config_of(weights.load(made.model)[0]) == {"channels": (8, 16), "blocks": (1, 1), "stem": 2}
+    again = {"data": pictures / "clean", "out": tmp_path / "again", "init": str(made.model), "max_steps": 1}
+    train(options(**again, arch_config=small))
+    with pytest.raises(UsageError, match="another channels"):
+        train(options(**again, arch_config=("channels=8,24",)))
+    with pytest.raises(UsageError, match="block counts"):
+        train(options(**again | {"init": None}, arch_config=("blocks=1,1",)))
