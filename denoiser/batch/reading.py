@@ -290,6 +290,8 @@ class _Window:
         end = self._first + len(held) if held is not None else 0
         if held is None or end <= first:
             rows = self.source.read(self.index, first, last)
+        elif end >= last:  # the context of the band before went as far: down to the end of the page
+            rows = held[first - self._first :]
         else:
             rows = np.concatenate([held[first - self._first :], self.source.read(self.index, end, last)])
         self._first, self._held = first, rows

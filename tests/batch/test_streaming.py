@@ -126,6 +126,16 @@ def test_a_killed_run_leaves_nothing_and_the_next_one_completes(tmp_path: Path) 
     assert leftovers(tmp_path / "out") == []
 
 
+def test_context_may_be_many_bands_wide(tmp_path: Path, runs: Runs) -> None:
+    pixels = picture(0, 200, 100, 1)
+    (tmp_path / "in").mkdir()
+    tifffile.imwrite(tmp_path / "in" / "a.tif", pixels[..., 0], tile=(16, 16))
+    network = FakeDenoiser(batch=1, context_rows=64)
+    assert runs(network, max_memory=200_000).exit_code == 0
+    assert max(network.heights) < 64 // 2
+    assert np.array_equal(tifffile.imread(tmp_path / "out" / "a.tif"), smoothed(pixels)[..., 0])
+
+
 def test_what_tiles_take_is_part_of_the_budget(tmp_path: Path, runs: Runs) -> None:
     pixels = picture(0, 1024, 4000, 1)
     (tmp_path / "in").mkdir()
