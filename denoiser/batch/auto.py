@@ -107,6 +107,6 @@ class Chooser:
 
     def _name(self, piece: Piece) -> str:
         match piece.tag:
-            case (Job(advice=Advice(model=name)), _):
+            case (Job(advice=Advice(model=name)), *_):
                 return name
         return next(iter(self.networks))

@@ -1,8 +1,9 @@
-"""The same work on a Dask cluster: units of files go to worker processes, results come back.
+"""The same work on a Dask cluster: units of files, and bands of large ones, go to worker processes.
 
 A unit is some files that take a few seconds together, so that scheduling costs little next to the work and progress
 is seen. Units become smaller towards the end, so that the workers finish together (guided self-scheduling,
-Polychronopoulos and Kuck 1987). Each worker has one unit in hand and one waiting: more would only be work that is lost
+Polychronopoulos and Kuck 1987), and a file that is large beside all other work is shared by them (see
+:mod:`denoiser.batch.sharing`). Each worker has one unit in hand and one waiting: more would only be work that is lost
 or stolen. Dask gives the units of a dead worker to others; what such a unit has finished is not done again (see
 :mod:`denoiser.batch.parts`).
 
@@ -16,7 +17,7 @@ import logging
 import os
 import queue
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,28 +26,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from denoiser.batch import worker
-from denoiser.batch.crew import Crew
+from denoiser.batch.auto import AUTO
+from denoiser.batch.crew import CLOSING_SECONDS, Crew
 from denoiser.batch.flow import POLL_SECONDS
 from denoiser.batch.items import Item
-from denoiser.batch.names import shown
 from denoiser.batch.options import RunOptions, processors
 from denoiser.batch.parts import Delegation, Setup
 from denoiser.batch.pipeline import Shared
-from denoiser.batch.plan import FILE_WEIGHT
 from denoiser.batch.report import FileResult, Status
+from denoiser.batch.sharing import DEATHS, Sharing, fetched, unusable
+from denoiser.batch.units import Units, shareable
 from denoiser.errors import DenoiserError, ExitCode, UnavailableError
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-UNIT_SECONDS = 4.0
-"""How long a unit should take a worker."""
-FIRST_BYTES = 1 << 20
-"""Size of units until it is known how fast the workers are."""
-MOST_FILES = 256
-"""A unit has no more files than that."""
-SPLITS = 3
-"""A unit holds at most one in so many parts of what each worker would get of the work that is left."""
 AHEAD = 2
 """Units in hand per worker."""
 LOOK_SECONDS = 2.0
@@ -59,6 +53,8 @@ PATIENCE_SECONDS = 120.0
 """How long to wait for a worker when there is none."""
 GRACE_SECONDS = 3.0
 """How long workers may take to let go of their files after a wish to stop."""
+CREW_GRACE_SECONDS = 1.0
+"""The same for workers that end with the run."""
 MEMORY_PER_WORKER = 1 << 30
 """No more workers are started on this machine than have so many bytes each."""
 
@@ -105,6 +101,8 @@ def execute(shared: Shared, work: Sequence[Item]) -> tuple[DenoiserError | None,
         run = _Run(client, crew, delegation, setup)
         if run.prepare():
             run.execute()
+            if crew is not None:
+                crew.end(0.0 if shared.stop.code is not None else CLOSING_SECONDS)
             delegation.settle(setup)
     return run.error, {**run.engine, "workers": len(run.seen)} if run.engine else {}
 
@@ -177,7 +175,8 @@ class _Run:
         self.error: DenoiserError | None = None
         self.engine: Mapping[str, str | int] = {}
         self.seen: set[str] = set()
-        self._units = _Units(delegation.work)
+        self.sharing: Sharing | None = None
+        self._units = Units(delegation.work)
         self._pending: dict[Future[worker.Outcome], Sequence[Item]] = {}
         self._done: queue.SimpleQueue[Future[worker.Outcome]] = queue.SimpleQueue()
         self._workers: list[str] = []
@@ -195,12 +194,16 @@ class _Run:
         if not self._wait_for(self.crew.wanted if self.crew else 1):
             return False
         hosts = Counter(address.rpartition(":")[0] for address in self._workers)
-        self.setup = replace(self.setup, processes=max(hosts.values()))
+        owner = self.crew is not None and any(map(shareable, self.delegation.work))  # it needs memory as well
+        self.setup = replace(self.setup, processes=max(hosts.values()) + owner)
         answers: Mapping[str, object] = self.client.run(worker.refusal, self.setup, on_error="return")
         for address, answer in answers.items():
-            if answer is not None:
-                raise UnavailableError(f"{address}: {answer if isinstance(answer, str) else _unusable(answer)}")
+            if answer is not None and not isinstance(answer, OSError):  # that is one who has left since
+                raise UnavailableError(f"{address}: {answer if isinstance(answer, str) else unusable(answer)}")
         self.shared.progress.note(f"{len(self._workers)} Dask workers on {len(hosts)} machines", "debug")
+        if not self.setup.options.copies and self.setup.options.model != AUTO:
+            shared = replace(self.shared, record=self.delegation.record)
+            self.sharing = Sharing(self.client, self.setup, shared, lambda: len(self._workers))
         return True
 
     def _wait_for(self, least: int) -> bool:
@@ -229,11 +232,11 @@ class _Run:
                 if stopped is None:
                     stopped = time.monotonic()
                     self._stop()
-                if time.monotonic() > stopped + GRACE_SECONDS:
+                if time.monotonic() > stopped + (CREW_GRACE_SECONDS if self.crew else GRACE_SECONDS):
                     return
             else:
                 self._fill()
-            if not self._pending:
+            if not self._pending and not (self.sharing and self.sharing.busy):
                 return
             try:
                 self._take(self._done.get(timeout=POLL_SECONDS))
@@ -274,9 +277,15 @@ class _Run:
     def _fill(self) -> None:
         """Keep as many units in hand as the workers need; begin none after the deadline."""
         deadline = self.shared.deadline
+        self._share()
         while len(self._pending) < AHEAD * max(1, len(self._workers)):
             if deadline is not None and time.monotonic() >= deadline:
                 return
+            if self.sharing and (large := self._units.large(len(self._workers))):
+                if not self.sharing.take(large):
+                    self._units.again([large])
+                self._share()
+                continue
             unit = self._units.next(len(self._workers))
             if not unit:
                 return
@@ -286,22 +295,34 @@ class _Run:
             self._pending[future] = unit
             future.add_done_callback(self._done.put)
 
+    def _share(self) -> None:
+        """See how far the files are that the workers share."""
+        if self.sharing is None:
+            return
+        self.sharing.look()
+        self.error = self.error or self.sharing.error
+        self.engine = self.engine or self.sharing.engine
+        self._units.again(self.sharing.whole)
+        self.sharing.whole = []
+
     def _take(self, future: Future[worker.Outcome]) -> None:
         """Write down what became of a unit."""
-        unit = self._pending.pop(future)
-        if future.status == "finished":
-            try:
-                self._tell(future.result(timeout=POLL_SECONDS))
-            except TimeoutError:  # its worker has died since; somebody does it again
-                self._pending[future] = unit
-                self._done.put(future)
-        elif future.status == "error":
-            self._failed(unit, future.exception())
+        unit = self._pending[future]
+        try:
+            outcome, failure = fetched(future)
+        except TimeoutError:
+            self._done.put(future)
+            return
+        del self._pending[future]
+        if outcome is not None:
+            self._tell(outcome)
+        elif failure is not None:
+            self._failed(unit, failure)
         elif not self._over():
             self.error = UnavailableError("the Dask scheduler has dropped the work; finished files stay")
 
     def _tell(self, outcome: worker.Outcome) -> None:
-        self._units.measure(outcome)
+        self._units.measure(sum(result.size for result in outcome.results), len(outcome.results), outcome.seconds)
         for message, level in outcome.notes:
             self.shared.progress.note(message, level)
         for result in outcome.results:
@@ -317,64 +338,19 @@ class _Run:
         from distributed import KilledWorker
 
         if not isinstance(failure, KilledWorker):
-            self.error = self.error or UnavailableError(_unusable(failure))
+            self.error = self.error or UnavailableError(unusable(failure))
         elif len(unit) > 1:
             self._units.again(unit)
         else:
-            reason = "the workers that it was given to died, perhaps for lack of memory; give less --max-memory"
             item = unit[0]
             self.delegation.record(
-                FileResult(item.source, item.target, Status.FAILED, reason=reason, size=item.stamp.size)
+                FileResult(item.source, item.target, Status.FAILED, reason=DEATHS, size=item.stamp.size)
             )
             self.shared.progress.advance(files=1)
 
     def _stop(self) -> None:
         """Let the workers abandon what they have in hand; what waits ends by itself."""
         code = self.shared.stop.code or ExitCode.TERMINATED
+        if self.sharing:
+            self.sharing.shared.stop.request(code)
         self.client.run(worker.stop, self.setup.run, code, wait=False, on_error="ignore")
-
-
-class _Units:
-    """Cuts the work into units."""
-
-    def __init__(self, work: Sequence[Item]) -> None:
-        self._work = deque(work)
-        self._left = sum(_weight(item) for item in work)
-        self._alone: deque[Item] = deque()
-        self._speed = FIRST_BYTES / UNIT_SECONDS
-
-    def next(self, workers: int) -> list[Item]:
-        """The next unit; empty when there is no more."""
-        if self._alone:
-            return [self._alone.popleft()]
-        limit = min(self._speed * UNIT_SECONDS, self._left / (SPLITS * max(1, workers)))
-        unit: list[Item] = []
-        size = 0
-        while self._work and len(unit) < MOST_FILES and (not unit or size + _weight(self._work[0]) <= limit):
-            size += _weight(self._work[0])
-            unit.append(self._work.popleft())
-        self._left -= size
-        return unit
-
-    def again(self, unit: Sequence[Item]) -> None:
-        """Do these one by one."""
-        self._alone.extend(unit)
-
-    def measure(self, outcome: worker.Outcome) -> None:
-        """Learn how many bytes a worker does per second; the first network and the first pages make it slow."""
-        size = sum(result.size + FILE_WEIGHT for result in outcome.results)
-        if outcome.seconds > 0 and size:
-            self._speed += (size / outcome.seconds - self._speed) / 4
-
-
-def _weight(item: Item) -> int:
-    return item.stamp.size + FILE_WEIGHT
-
-
-def _unusable(failure: object) -> str:
-    """What to say where a worker cannot even begin."""
-    if isinstance(failure, ModuleNotFoundError):
-        return f"a worker has no module {failure.name!r}: install image-denoiser[dask] for it, the same version as here"
-    if isinstance(failure, DenoiserError):
-        return str(failure)
-    return f"a worker failed with an unexpected {type(failure).__name__}: {shown(str(failure))}"

@@ -78,12 +78,17 @@ class Crew:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.end(CLOSING_SECONDS)
+
+    def end(self, seconds: float) -> None:
+        """Let them go, for so long at most; nobody works or writes any more then."""
         for process in self._processes:
             process.terminate()
-        end = time.monotonic() + CLOSING_SECONDS
+        end = time.monotonic() + seconds
         for process in self._processes:
             try:
                 process.wait(max(0.0, end - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        self._processes = []

@@ -255,6 +255,16 @@ class Part(RunSession):
             manifest.close()
         return self.error
 
+    def network(self) -> Network:
+        """The network, which is loaded when it is first asked for.
+
+        Raises
+        ------
+        UnavailableError
+            If it cannot be had.
+        """
+        return self._network()
+
     def engine(self) -> Mapping[str, str | int]:
         """What does the work here."""
         return self._engine()

@@ -30,17 +30,18 @@ from denoiser.batch.job import CheckError, Job, explained
 from denoiser.batch.manifest import Stamp
 from denoiser.batch.names import shown
 from denoiser.batch.options import BatchOptions
+from denoiser.batch.pieces import origin, pieces_of
 from denoiser.batch.reading import BAND_SHARE, Band, Grid, Reader
 from denoiser.batch.report import FileResult, Status
 from denoiser.batch.verification import Verifier
 from denoiser.batch.writing import Writer
 from denoiser.errors import DenoiserError, InputError, Interrupted, OutputError, UnavailableError
 from denoiser.images import Source, losses, open_source, refusal
-from denoiser.images.pixels import groups
 from denoiser.progress import Progress
 
 if TYPE_CHECKING:
     from denoiser.batch.auto import Network
+    from denoiser.batch.sharing import Remote
     from denoiser.inference import Piece
 
     Result = tuple[Piece, NDArray[np.float32]]
@@ -87,12 +88,14 @@ class Pipeline:
     shared : Shared
     items : sequence of Item
         In the order in which they are done.
-    denoiser : Denoiser, Chooser or None
+    denoiser : Denoiser, Chooser, Remote or None
         None where pixels go past the network: as they are (strength 0), or to a writer that works on them.
     second_try : bool
         Whether files that fail their check are kept for another pass, see ``again``, instead of failing.
     verifier : Verifier, optional
         Sees what the network makes of every band.
+    band_bytes : int, optional
+        Bytes that a band may take, where it is less than the budget has room for.
 
     Attributes
     ----------
@@ -106,11 +109,13 @@ class Pipeline:
         self,
         shared: Shared,
         items: Sequence[Item],
-        denoiser: Network | None,
+        denoiser: Network | Remote | None,
         second_try: bool = False,
         verifier: Verifier | None = None,
+        band_bytes: int = sys.maxsize,
     ) -> None:
         self.shared = shared
+        self.band_bytes = band_bytes
         self.denoiser = denoiser
         self.second_try = second_try
         self.verifier = verifier
@@ -140,7 +145,7 @@ class Pipeline:
     def _grid(self) -> Grid:
         if self.shared.workspace:
             return Grid(0, 1, sys.maxsize)
-        limit = self.shared.budget // BAND_SHARE
+        limit = min(self.shared.budget // BAND_SHARE, self.band_bytes)
         if self.denoiser is None:
             return Grid(0, 1, limit)
         context = self.denoiser.context_rows + self.shared.writer.controls.reach
@@ -178,7 +183,7 @@ class Pipeline:
             return
         results = self._results(self.denoiser, pieces, taken)
         for piece, values in results:
-            job, band = _origin(piece)
+            job, band, _ = origin(piece)
             if self._over():
                 break
             if job.error is not None:
@@ -192,7 +197,7 @@ class Pipeline:
         results.close()
 
     def _results(
-        self, denoiser: Network, pieces: Iterator[Piece], taken: deque[Piece]
+        self, denoiser: Network | Remote, pieces: Iterator[Piece], taken: deque[Piece]
     ) -> Generator[Result, None, None]:
         """Pieces and what the network made of them.
 
@@ -213,7 +218,9 @@ class Pipeline:
                 return
             while taken and not self._over():
                 piece = taken.popleft()
-                with self._boundary(_origin(piece)[0].fail):
+                if origin(piece)[0].error is not None:
+                    continue
+                with self._boundary(origin(piece)[0].fail):
                     yield from self._interruptible(denoiser.stream([piece]))
 
     def _interruptible(self, results: Iterator[Result]) -> Iterator[Result]:
@@ -256,7 +263,7 @@ class Pipeline:
                     continue
                 pieces: list[Piece] = []
                 with self._boundary(job.fail):
-                    pieces = _pieces_of(job, band)
+                    pieces = pieces_of(job, band)
                 for piece in pieces:
                     taken.append(piece)
                     yield piece
@@ -447,26 +454,3 @@ class Pipeline:
             self.shared.progress.advance(files=1)
         with self._boundary(lambda error: None):
             self.shared.record(result)
-
-
-def _pieces_of(job: Job, band: Band) -> list[Piece]:
-    """A band as the network takes it: three channels together, any other number one by one.
-
-    Where the uncertainty is wanted, it is asked for after the estimate.
-    """
-    from denoiser.inference import Piece
-
-    assert band.planes is not None and band.note is not None
-    planes, note = band.planes, band.note
-    above, below = band.above - band.fringe[0], band.below - band.fringe[1]
-    parts = [planes[..., group] for group in groups(band.colours)]
-    pieces = [Piece(part, note.scale, note.white, above, below, tag=(job, band)) for part in parts]
-    if band.stated:
-        rows = note.scale, note.white, band.above, band.below
-        pieces += [Piece(part, *rows, tag=(job, band), uncertainty=True) for part in parts]
-    return pieces
-
-
-def _origin(piece: Piece) -> tuple[Job, Band]:
-    origin: tuple[Job, Band] = piece.tag  # type: ignore[assignment]
-    return origin

@@ -215,6 +215,11 @@ class Reader:
                     band.kept = assembled
                 yield band
 
+    def cut(self, source: Source, index: int, rows: tuple[int, int, int, int]) -> Band:
+        """One band by itself: of rows ``(top, start, stop, bottom)`` of a page the outer ones are context."""
+        page = source.header.pages[index]
+        return self._band(_Window(source, index), page, rows, value_range(page.dtype, self.white, self.black))
+
     def _total(self, page: Page) -> int:
         """Bytes of a page in every shape it takes at once: decoded, computed and assembled again."""
         return 2 * page.nbytes + self._cost(page, page.height, 0)

@@ -6,11 +6,20 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from denoiser.batch.items import Item
+from denoiser.batch.job import explained
 from denoiser.batch.parts import Part, Setup
+from denoiser.batch.pieces import pieces_of
+from denoiser.batch.reading import Grid, Reader
 from denoiser.batch.report import FileResult
 from denoiser.errors import DenoiserError, ExitCode, UnavailableError
+from denoiser.images import Source, open_source
 
 MOST_RUNS = 2
 """Runs that have their network in memory here; a worker may serve several that go on at the same time."""
@@ -18,6 +27,8 @@ MOST_RUNS = 2
 _turn = threading.Lock()
 _parts: dict[str, Part] = {}
 _stopped: dict[str, ExitCode] = {}
+_opened: dict[tuple[str, Path], Source] = {}
+"""The file that rows were read from last; stacks have many headers, which are not read for every page again."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +52,36 @@ class Outcome:
     error: DenoiserError | None = None
     engine: Mapping[str, str | int] | None = None
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one must know of a network to cut bands for it, as :class:`denoiser.inference.Denoiser` has it."""
+
+    context_rows: int
+    row_multiple: int
+    needs_range: bool
+    described: Mapping[str, str | int]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A piece of one band, for a worker that computes it without the rest of the file.
+
+    Attributes
+    ----------
+    source : Path
+    page : int
+    rows : (int, int, int, int)
+        As :meth:`denoiser.batch.reading.Reader.cut`.
+    piece : int
+        Number of the piece among those of the band.
+    """
+
+    source: Path
+    page: int
+    rows: tuple[int, int, int, int]
+    piece: int
 
 
 class _Notes:
@@ -95,6 +136,45 @@ def do(setup: Setup, items: Sequence[Item]) -> Outcome:
         except DenoiserError as failure:
             return Outcome(tuple(results), error=failure)
         return Outcome(tuple(results), notes.take(), error, part.engine(), time.monotonic() - began)
+
+
+def facts(setup: Setup) -> Facts:
+    """The network that this worker has for a run."""
+    with _turn:
+        network = _part(setup, _Notes()).network()
+        return Facts(network.context_rows, network.row_multiple, network.needs_range, network.describe())
+
+
+def compute(setup: Setup, asked: Sequence[Rows]) -> list[NDArray[np.float32]]:
+    """What the network makes of rows of a large file, for the process that writes it.
+
+    Raises
+    ------
+    UnavailableError
+        If the network cannot be had.
+    InputError
+        If the rows cannot be read.
+    """
+    o = setup.options
+    reader = Reader(Grid(0, 1, 0), o.white, o.black, reach=o.controls.reach, stated="uncertainty" in o.beside)
+    with _turn:
+        network = _part(setup, _Notes()).network()
+        pieces = []
+        try:
+            for (path, page, rows), wanted in groupby(asked, lambda each: (each.source, each.page, each.rows)):
+                of_band = pieces_of(None, reader.cut(_source(setup.run, path), page, rows))
+                pieces += [of_band[each.piece] for each in wanted]
+        except (OSError, MemoryError) as error:
+            raise explained(error) from error
+        return [values for _, values in network.stream(pieces)]
+
+
+def _source(run: str, path: Path) -> Source:
+    if (run, path) not in _opened:
+        while _opened:
+            _opened.popitem()[1].close()
+        _opened[run, path] = open_source(path)
+    return _opened[run, path]
 
 
 def _part(setup: Setup, progress: _Notes) -> Part:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
+import queue
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,46 +14,16 @@ from typing import Any
 import pytest
 
 from denoiser.batch import Report, RunOptions, Status, Stop, cluster, run
-from denoiser.batch.cluster import _Units
 from denoiser.batch.items import Action, Item
 from denoiser.batch.manifest import Stamp
 from denoiser.batch.report import FileResult
+from denoiser.batch.units import MOST_FILES, Units
 from denoiser.batch.worker import Outcome
 from denoiser.errors import ExitCode, UnavailableError, UsageError
+from tests.batch.clusters import Cluster, distributed
 from tests.batch.fakes import FakeDenoiser, leftovers, picture, tree, write_npy, write_png
 
-distributed = pytest.importorskip("distributed")
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 FILES = 60
-
-
-class Cluster:
-    """A scheduler in this process, and worker processes that can be killed."""
-
-    def __init__(self, folder: Path) -> None:
-        self.scheduler = distributed.LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0", host="127.0.0.1")
-        self.address = self.scheduler.scheduler_address
-        self.preload = folder / "preload.py"
-        self.preload.write_text("from tests.batch.elsewhere import install\ninstall()\n")
-        self.workers: list[subprocess.Popen[bytes]] = []
-
-    def have(self, count: int) -> None:
-        """So many workers, new ones for those that are dead."""
-        self.workers = [worker for worker in self.workers if worker.poll() is None]
-        options = ["--no-nanny", "--no-dashboard", "--nthreads", "1", "--preload", str(self.preload)]
-        while len(self.workers) < count:
-            command = [sys.executable, "-m", "distributed.cli.dask_worker", self.address, *options]
-            environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-            self.workers.append(subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment))
-        with distributed.Client(self.address, set_as_default=False) as client:
-            client.wait_for_workers(count, timeout=60)
-
-    def close(self) -> None:
-        for worker in self.workers:
-            worker.kill()
-            worker.wait()
-        self.scheduler.close()
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +142,38 @@ def test_shares_may_each_have_the_cluster(machines: Cluster, folder: Path) -> No
     assert lines(folder / "shares") == sorted(tree(folder / "whole"))
 
 
+def test_a_result_that_dies_with_its_worker_is_waited_for() -> None:
+    class Future:
+        """Dask has told of a result, and takes that back; the worker that does it again has other news."""
+
+        def __init__(self) -> None:
+            self.asked = 0
+
+        def exception(self, timeout: float) -> None:
+            self.asked += 1
+            if self.asked < 3:
+                raise TimeoutError
+
+        def cancelled(self) -> bool:
+            return False
+
+        def result(self, timeout: float) -> Outcome:
+            if self.asked < 4:
+                self.asked += 1
+                raise TimeoutError
+            return Outcome(notes=(("hello", "info"),))
+
+    future: Any = Future()
+    waiter = cluster._Run.__new__(cluster._Run)
+    waiter.error, waiter._pending, waiter._done = None, {future: [item(1)]}, queue.SimpleQueue()
+    told: list[Outcome] = []
+    waiter._tell = told.append  # type: ignore[method-assign]
+    waiter._take(future)
+    while not told:
+        waiter._take(waiter._done.get_nowait())
+    assert (waiter.error, waiter._pending, future.asked) == (None, {}, 5)
+
+
 @pytest.mark.slow
 def test_workers_of_this_machine_with_the_real_network(tmp_path: Path) -> None:
     for index in range(6):
@@ -210,7 +210,7 @@ def test_a_file_that_kills_its_workers_fails_and_the_others_are_done() -> None:
             pass
 
     victim = cluster._Run.__new__(cluster._Run)
-    victim.error, victim._units = None, _Units([])
+    victim.error, victim._units = None, Units([])
     victim.delegation = type("Told", (), {"record": Silent.told.append})()  # type: ignore[assignment]
     victim.shared = type("Shared", (), {"progress": Silent()})()  # type: ignore[assignment]
     unit = [item(1), item(2)]
@@ -231,16 +231,16 @@ def item(number: int, size: int = 1000) -> Item:
 
 def test_units_are_all_the_work_in_order_and_become_smaller() -> None:
     work = [item(number, 100_000) for number in range(1000)]
-    units = _Units(work)
+    units = Units(work)
     cut = []
     while unit := units.next(4):
         cut.append(unit)
-        units.measure(Outcome((FileResult(unit[0].source, None, Status.DONE, size=10**9),), seconds=1.0))
+        units.measure(10**9, 1, 1.0)
     assert [each for unit in cut for each in unit] == work
-    assert max(map(len, cut)) <= cluster.MOST_FILES
+    assert max(map(len, cut)) <= MOST_FILES
     assert 20 < len(cut) < 150
     assert len(cut[-1]) == 1
-    assert _Units([item(1, 10**12), item(2)]).next(4) == [item(1, 10**12)]
+    assert Units([item(1, 10**12), item(2)]).next(4) == [item(1, 10**12)]
 
 
 @pytest.mark.parametrize(

@@ -687,14 +687,14 @@ def test_a_band_that_cannot_be_handed_to_the_network_fails_its_file(
 ) -> None:
     from denoiser.batch import pipeline
 
-    pieces_of = pipeline._pieces_of
+    pieces_of = pipeline.pieces_of
 
     def refused(job: Any, band: Any) -> Any:
         if job.item.source.name == "p05.png":
             raise ValueError("no piece")
         return pieces_of(job, band)
 
-    monkeypatch.setattr(pipeline, "_pieces_of", refused)
+    monkeypatch.setattr(pipeline, "pieces_of", refused)
     report = runs()
     assert [result.source.name for result in report.failures] == ["p05.png"]
     assert report.totals()["done"] == 11
