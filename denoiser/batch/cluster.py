@@ -31,7 +31,7 @@ from denoiser.batch.crew import CLOSING_SECONDS, Crew
 from denoiser.batch.flow import POLL_SECONDS
 from denoiser.batch.items import Item
 from denoiser.batch.options import RunOptions, processors
-from denoiser.batch.parts import Delegation, Setup
+from denoiser.batch.parts import Delegation, Setup, delegated
 from denoiser.batch.pipeline import Shared
 from denoiser.batch.report import FileResult, Status
 from denoiser.batch.sharing import DEATHS, Sharing, fetched, unusable
@@ -95,15 +95,12 @@ def execute(shared: Shared, work: Sequence[Item]) -> tuple[DenoiserError | None,
     assert isinstance(shared.options, RunOptions)
     with shared.stop.abruptly():
         import distributed  # noqa: F401 - takes seconds on a busy machine
-
-        delegation, setup = Delegation(shared, work), Setup.of(shared, work)
-    with _connected(shared.options) as (client, crew), setup.announced():
+    with _connected(shared.options) as (client, crew), delegated(shared, work) as (delegation, setup):
         run = _Run(client, crew, delegation, setup)
         if run.prepare():
             run.execute()
-            if crew is not None:
-                crew.end(0.0 if shared.stop.code is not None else CLOSING_SECONDS)
-            delegation.settle(setup)
+        if crew is not None:
+            crew.end(0.0 if shared.stop.code is not None else CLOSING_SECONDS)
     return run.error, {**run.engine, "workers": len(run.seen)} if run.engine else {}
 
 

@@ -343,6 +343,21 @@ class Delegation:
         setup.fold(self.shared.writer.manifest)
 
 
+@contextmanager
+def delegated(shared: Shared, work: Sequence[Item]) -> Iterator[tuple[Delegation, Setup]]:
+    """While other processes do the work; what they leave behind is settled when the block ends well.
+
+    Raises
+    ------
+    OutputError
+        If nothing can be written in the output directory.
+    """
+    delegation, setup = Delegation(shared, work), Setup.of(shared, work)
+    with setup.announced():
+        yield delegation, setup
+        delegation.settle(setup)
+
+
 def _paths(item: Item) -> dict[str, Any]:
     """The fields of a result that hold a path, as an item has them."""
     values = {field.name: getattr(item, field.name, None) for field in fields(FileResult)}

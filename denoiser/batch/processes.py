@@ -19,7 +19,7 @@ from typing import Any
 
 from denoiser.batch.flow import POLL_SECONDS
 from denoiser.batch.items import Item
-from denoiser.batch.parts import Delegation, Part, Setup
+from denoiser.batch.parts import Delegation, Part, Setup, delegated
 from denoiser.batch.pipeline import Shared
 from denoiser.batch.plan import share_out
 from denoiser.errors import DenoiserError, ExitCode, UnavailableError
@@ -49,12 +49,9 @@ def execute(
     """
     if shared.stop.code is not None:
         return None, {}
-    delegation = Delegation(shared, work)
-    setup = Setup.of(shared, work)
-    team = _Team(delegation, replace(setup, processes=len(devices), threads=_threads(len(devices))), devices)
-    with setup.announced():
+    with delegated(shared, work) as (delegation, setup):
+        team = _Team(delegation, replace(setup, processes=len(devices), threads=_threads(len(devices))), devices)
         team.execute()
-        delegation.settle(setup)
     return team.error, {**team.engine, "device": ", ".join(devices), "processes": len(devices)}
 
 

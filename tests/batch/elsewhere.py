@@ -27,14 +27,19 @@ class Piece:
     uncertainty: bool = False
 
 
-def install() -> None:
-    """Use the fake network in this process."""
-    models: Any = types.ModuleType("denoiser.models")
-    models.__path__ = [str(Path(denoiser.__file__).with_name("models"))]  # its modules without its __init__
-    sys.modules["denoiser.models"] = models
+def without_torch() -> None:
+    """Let runs with a network that is given work in this process without torch."""
     inference: Any = types.ModuleType("denoiser.inference")
     inference.Piece = Piece
     sys.modules["denoiser.inference"] = inference
+
+
+def install() -> None:
+    """Use the fake network in this process, for its part in a run."""
+    without_torch()
+    models: Any = types.ModuleType("denoiser.models")
+    models.__path__ = [str(Path(denoiser.__file__).with_name("models"))]  # its modules without its __init__
+    sys.modules["denoiser.models"] = models
     from denoiser.batch.parts import Part
     from tests.batch.fakes import FakeDenoiser
 

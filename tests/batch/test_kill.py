@@ -19,21 +19,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 FILES = 200
 
 VICTIM = """
-import sys, types
-from dataclasses import dataclass
-from typing import Any
-
-@dataclass(frozen=True)
-class Piece:  # as that of denoiser.inference, which would import torch
-    values: Any
-    scale: float = 1.0
-    white: float = 0.0
-    above: int = 0
-    below: int = 0
-    tag: object = None
-    uncertainty: bool = False
-
-sys.modules["denoiser.inference"] = types.SimpleNamespace(Piece=Piece)
+import sys
+from tests.batch import elsewhere
+elsewhere.without_torch()
 from denoiser.batch import RunOptions, run
 from tests.batch.fakes import FakeDenoiser
 print("ready", flush=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html.parser
 import io
 import json
 import re
@@ -28,6 +27,7 @@ from denoiser.errors import ExitCode, OutputError, UsageError
 from denoiser.images import Header, Page
 from tests.batch.fakes import FakeDenoiser, write_npy, write_png
 from tests.batch.fakes import picture as pixels
+from tests.pages import Tags
 
 Runs = Callable[..., Report]
 
@@ -60,26 +60,6 @@ Promise.all([...document.images].map(image => image.decode())).then(
 ).then(() => { document.title = JSON.stringify(found); });
 </script>
 """
-
-
-class Tags(html.parser.HTMLParser):
-    """Checks that elements are closed in order, and collects what they load."""
-
-    VOID = ("meta", "link", "img", "input")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.sources: list[str] = []
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.sources += [value or "" for key, value in attributes if key in ("src", "href")]
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in self.VOID:
-            assert self.open.pop() == tag
 
 
 @pytest.fixture

@@ -23,21 +23,9 @@ MEMORY = 16 << 20
 """The largest picture below holds 24 MB."""
 
 WORKER = """
-import resource, sys, types
-from dataclasses import dataclass
-from typing import Any
-
-@dataclass(frozen=True)
-class Piece:  # as that of denoiser.inference, which would import torch
-    values: Any
-    scale: float = 1.0
-    white: float = 0.0
-    above: int = 0
-    below: int = 0
-    tag: object = None
-    uncertainty: bool = False
-
-sys.modules["denoiser.inference"] = types.SimpleNamespace(Piece=Piece)
+import resource, sys
+from tests.batch import elsewhere
+elsewhere.without_torch()
 from denoiser.batch import RunOptions, run
 from tests.batch.fakes import FakeDenoiser
 source, target, seconds = sys.argv[1:]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html.parser
 import http.server
 import json
 import queue
@@ -21,6 +20,7 @@ from denoiser.benchmark import BenchmarkOptions, benchmark, report
 from denoiser.benchmark.album import Album
 from denoiser.cli.main import main
 from denoiser.errors import ExitCode
+from tests.pages import Tags
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
@@ -144,26 +144,6 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     )
     return path
-
-
-class Tags(html.parser.HTMLParser):
-    """Checks that elements are closed in order, and collects what they load."""
-
-    VOID = ("meta", "link", "img", "input", "line", "circle", "polyline")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.sources: list[str] = []
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.sources += [value or "" for key, value in attributes if key in ("src", "href")]
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in self.VOID:
-            assert self.open.pop() == tag
 
 
 def test_page_is_whole_and_needs_nothing_else(page: Path) -> None:
