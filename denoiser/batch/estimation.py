@@ -172,6 +172,7 @@ def estimate_files(
     arguments = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     with stop.abruptly():
         found = discover(arguments, Rules(options.recursive, options.include, options.exclude))
+    stop.abrupt = False
     progress.start(len(found.files), 0.0, "estimating")
     files = []
     for result in _in_threads(found.files, options, stop):

@@ -79,8 +79,12 @@ class Session:
 
     def execute(self) -> Report:
         """Plan or work, as the options say."""
+        self.stop.abrupt = False  # the steps say where they may be torn
         with ExitStack() as held:
-            return self._dry() if self.options.dry_run else self._wet(held)
+            if not self.options.dry_run:
+                return self._wet(held)
+            with self.stop.abruptly():
+                return self._dry()
 
     # What each kind of job does in its own way.
 

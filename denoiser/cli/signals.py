@@ -71,6 +71,8 @@ def _guard(read: int) -> None:
 def stopping(stop: Stop, unhurried: bool = False) -> Iterator[None]:
     """Turn the first signal into a request to stop; the second ends the process at once.
 
+    Until the work says otherwise it is where it cannot look: it has still to be imported.
+
     Parameters
     ----------
     stop : Stop
@@ -88,6 +90,7 @@ def stopping(stop: Stop, unhurried: bool = False) -> Iterator[None]:
         if stop.abrupt:
             raise Interrupted(code)
 
+    stop.abrupt = True
     before = {number: signal.signal(number, request) for number in CODES}
     if unhurried:
         _unhurried.set()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -148,7 +147,7 @@ def train(
 
     def ends() -> bool:
         """Asked before every step: from the first on a signal ends the run with what it has learnt."""
-        starting.close()
+        stop.abrupt = False
         return stop.code is not None
 
     given = {key: value for key, value in locals().items() if key in OPTIONS}
@@ -157,9 +156,7 @@ def train(
     with (
         console.talking(quiet, verbose, log_file, progress=False, debug=debug) as talk,
         stopping(stop, unhurried=True),
-        ExitStack() as starting,
     ):
-        starting.enter_context(stop.abruptly())
         from denoiser.training import TrainOptions
         from denoiser.training import train as run_training
 

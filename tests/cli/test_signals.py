@@ -43,6 +43,7 @@ def asleep(number: int) -> Callable[..., Any]:
 
 
 MOMENTS: dict[str, tuple[Any, str]] = {
+    "hashing the weights": (runner, "_identity"),
     "looking for files": (plan, "discover"),
     "getting the network ready": (runner.RunSession, "_network"),
     "looking at the disk": (session, "check_room"),
@@ -65,6 +66,14 @@ def test_a_signal_is_heard_where_the_work_cannot_look(
     assert "denoiser_last_run_exit_code" in metrics.read_text(encoding="utf-8")
     assert "} 143\n" in metrics.read_text(encoding="utf-8")
     assert len(tree(out)) == (3 if moment == "verifying" else 0)
+
+
+@pytest.mark.usefixtures("ends_soon")
+def test_a_dry_run_ends_as_well(
+    pictures: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "inspect", asleep(signal.SIGTERM))
+    assert main(["run", str(pictures), str(tmp_path / "out"), "--dry-run", "--model", str(tiny_model)]) == 143
 
 
 @pytest.mark.usefixtures("ends_soon")
