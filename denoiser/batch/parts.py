@@ -27,9 +27,9 @@ from denoiser.batch.items import Action, Destination, Item
 from denoiser.batch.manifest import Manifest, Stamp
 from denoiser.batch.names import STATE, shown
 from denoiser.batch.options import RunOptions, processors
-from denoiser.batch.pipeline import Shared
 from denoiser.batch.report import FileResult, Status
 from denoiser.batch.runner import RunSession
+from denoiser.batch.shared import Shared
 from denoiser.batch.writing import OLD_SECONDS, remove_leftovers
 from denoiser.errors import DenoiserError, OutputError, UnavailableError
 from denoiser.images import open_source

@@ -17,27 +17,21 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from denoiser.batch.auto import Chooser
-from denoiser.batch.flow import POLL_SECONDS, Budget, Cancelled, Lease, Stop
+from denoiser.batch.flow import POLL_SECONDS, Budget, Cancelled
+from denoiser.batch.intake import Intake
 from denoiser.batch.items import Action, Item
 from denoiser.batch.job import CheckError, Job, explained
-from denoiser.batch.manifest import Stamp
-from denoiser.batch.names import shown
-from denoiser.batch.options import BatchOptions
 from denoiser.batch.pieces import origin, pieces_of
-from denoiser.batch.reading import BAND_SHARE, Band, Grid, Reader
-from denoiser.batch.report import FileResult, Status
+from denoiser.batch.reading import Band
+from denoiser.batch.report import Status
+from denoiser.batch.shared import Shared
 from denoiser.batch.verification import Verifier
-from denoiser.batch.writing import Writer
-from denoiser.errors import DenoiserError, InputError, Interrupted, OutputError, UnavailableError
-from denoiser.images import Source, losses, open_source, refusal
-from denoiser.progress import Progress
+from denoiser.errors import DenoiserError, Interrupted, OutputError, UnavailableError
 
 if TYPE_CHECKING:
     from denoiser.batch.auto import Network
@@ -49,35 +43,6 @@ if TYPE_CHECKING:
 GRACE_SECONDS = 2.0
 """How long threads may take to end after a wish to stop. Service managers wait for a process as short as ten seconds,
 an encoder with a large picture takes longer."""
-
-
-@dataclass(frozen=True)
-class Shared:
-    """What all passes of one run share.
-
-    Attributes
-    ----------
-    budget : int
-        Bytes for pictures in flight.
-    max_bytes : int
-        Decoded size above which a picture that cannot be streamed is refused.
-    deadline : float or None
-        ``time.monotonic()`` after which no file is begun.
-    record : callable
-        Takes the result of every file that is finished, failed or abandoned, from any thread.
-    workspace : int
-        Where it is not 0, writers work on whole pages and need so many bytes per value of colour besides.
-    """
-
-    options: BatchOptions
-    writer: Writer
-    budget: int
-    max_bytes: int
-    progress: Progress
-    stop: Stop
-    record: Callable[[FileResult], None]
-    deadline: float | None = None
-    workspace: int = 0
 
 
 class Pipeline:
@@ -115,41 +80,21 @@ class Pipeline:
         band_bytes: int = sys.maxsize,
     ) -> None:
         self.shared = shared
-        self.band_bytes = band_bytes
         self.denoiser = denoiser
         self.second_try = second_try
         self.verifier = verifier
         self.again: list[Item] = []
         self.error: DenoiserError | None = None
-        self.stated = denoiser is not None and "uncertainty" in shared.options.beside
         self.budget = Budget(shared.budget)
         self.jobs = [Job(item, turn) for turn, item in enumerate(items)]
-        self._reader = Reader(
-            self._grid(),
-            shared.options.white,
-            shared.options.black,
-            passes=denoiser is None,
-            needs_range=denoiser is not None and denoiser.needs_range,
-            workspace=shared.workspace,
-            reach=shared.writer.controls.reach,
-            stated=self.stated,
-        )
         self._unread = iter(self.jobs)
         self._begun: list[Job] = []
         self._writes: list[Future[None]] = []
         self._crowd = 64
         self._closing = False
         self._lock = threading.Lock()
+        self._intake = Intake(shared, denoiser, self.budget, self._lock, band_bytes)
         self._writers = ThreadPoolExecutor(shared.options.threads, thread_name_prefix="writer")
-
-    def _grid(self) -> Grid:
-        if self.shared.workspace:
-            return Grid(0, 1, sys.maxsize)
-        limit = min(self.shared.budget // BAND_SHARE, self.band_bytes)
-        if self.denoiser is None:
-            return Grid(0, 1, limit)
-        context = self.denoiser.context_rows + self.shared.writer.controls.reach
-        return Grid(context, self.denoiser.row_multiple, limit, results=1 + self.stated)
 
     def execute(self) -> None:
         """Do the work. Returns when every file is finished, failed or left, and every thread has ended."""
@@ -338,50 +283,9 @@ class Pipeline:
             if job.item.action is Action.COPY:
                 continue
             with self._boundary(job.fail):
-                self._read(job)
+                self._intake.read(job)
             self.budget.satisfied(job.turn)
             job.incoming.put(None)
-
-    def _read(self, job: Job) -> None:
-        with self._open(job) as source:
-            for band in self._reader.bands(source, job.form, lambda amount: self._lease(job, amount)):
-                # In this order: once it has the band the network may want the next one, which must not be forgotten.
-                self.budget.satisfied(job.turn)
-                if job.advice is None and isinstance(self.denoiser, Chooser):
-                    self._choose(job, source, self.denoiser)
-                job.incoming.put(band)
-
-    def _choose(self, job: Job, source: Source, chooser: Chooser) -> None:
-        """Choose the network of a file, now that its first rows are in memory."""
-        options = self.shared.options
-        job.advice = chooser.advise(source, options.white, options.black)
-        job.figures = {"model": job.advice.model, "reason": job.advice.reason}
-        self.shared.progress.note(f"{shown(job.item.source)}: {job.advice.model}, {job.advice.reason}", "debug")
-
-    def _open(self, job: Job) -> Source:
-        job.started = time.monotonic()
-        job.stamp = Stamp.at(job.item.source)
-        source = open_source(job.item.source, self.shared.max_bytes)
-        job.header = source.header
-        if job.item.action is not Action.COPY:
-            job.losses = losses(source.header, job.form)
-            refused = refusal(source.header, job.form)
-            if job.losses and self.shared.options.strict:
-                refused = f"--strict: {job.form} cannot keep {', '.join(job.losses)}"
-            refused = refused or self._reader.refusal(source.header, self.shared.max_bytes)
-            if refused:
-                source.close()
-                raise InputError(refused)
-        return source
-
-    def _lease(self, job: Job, amount: int) -> Lease:
-        lease = self.budget.lease(amount, job.turn)
-        with self._lock:
-            job.leases.append(lease)
-            if job.settled or job.error is not None:  # reading on would be in vain
-                lease.release()
-                raise Cancelled
-        return lease
 
     # Writer threads.
 
@@ -395,24 +299,12 @@ class Pipeline:
     def _copy(self, job: Job) -> None:
         if not self._over():
             with self._boundary(job.fail):
-                with self._open(job) as source:
-                    self._decode(job, source)
+                self._intake.decode(job)
                 self.shared.writer.copy(job)
                 job.done = True
                 if job.header:
                     self.shared.progress.advance(megapixels=job.header.megapixels)
         self._settle(job)
-
-    def _decode(self, job: Job, source: Source) -> None:
-        """Read all pixels of a file that is to be copied, so that a damaged one does not pass for a good one."""
-        streams = source.header.streams
-        for index, page in enumerate(source.header.pages):
-            rows = self._reader.grid.band_rows(page, streams) if streams else page.height
-            # The only room that a copy holds, so that copies never wait for each other in a circle.
-            room = self._lease(job, rows * page.width * page.channels * page.dtype.itemsize)
-            for start in range(0, page.height, rows):
-                source.read(index, start, min(start + rows, page.height))
-            room.release()
 
     # What every thread may do.
 

@@ -20,8 +20,8 @@ from typing import Any
 from denoiser.batch.flow import POLL_SECONDS
 from denoiser.batch.items import Item
 from denoiser.batch.parts import Delegation, Part, Setup, delegated
-from denoiser.batch.pipeline import Shared
 from denoiser.batch.plan import share_out
+from denoiser.batch.shared import Shared
 from denoiser.errors import DenoiserError, ExitCode, UnavailableError
 
 GRACE_SECONDS = 3.0

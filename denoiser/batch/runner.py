@@ -11,10 +11,11 @@ from denoiser.batch import auto, page
 from denoiser.batch.flow import Stop
 from denoiser.batch.items import Destination, Item, Plan
 from denoiser.batch.options import RunOptions
-from denoiser.batch.pipeline import Pipeline, Shared
+from denoiser.batch.pipeline import Pipeline
 from denoiser.batch.report import Report
 from denoiser.batch.samples import picture
 from denoiser.batch.session import Session
+from denoiser.batch.shared import Shared
 from denoiser.batch.stores import is_address
 from denoiser.batch.verification import Verification, Verifier, combined
 from denoiser.batch.writing import Writer

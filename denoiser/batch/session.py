@@ -16,10 +16,11 @@ from denoiser.batch.lock import Lock
 from denoiser.batch.manifest import Manifest
 from denoiser.batch.names import STATE, shown
 from denoiser.batch.options import BatchOptions
-from denoiser.batch.pipeline import Pipeline, Shared
+from denoiser.batch.pipeline import Pipeline
 from denoiser.batch.plan import inspect, make_plan
 from denoiser.batch.report import Events, FileResult, Report, Status
 from denoiser.batch.room import check_room
+from denoiser.batch.shared import Shared
 from denoiser.batch.verification import Verification
 from denoiser.batch.writing import Writer, remove_leftovers
 from denoiser.errors import DenoiserError, ExitCode, Interrupted, OutputError

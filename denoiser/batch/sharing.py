@@ -23,8 +23,9 @@ from denoiser.batch.items import Item
 from denoiser.batch.names import shown
 from denoiser.batch.parts import Setup
 from denoiser.batch.pieces import origin
-from denoiser.batch.pipeline import Pipeline, Shared
+from denoiser.batch.pipeline import Pipeline
 from denoiser.batch.reading import Grid, colours
+from denoiser.batch.shared import Shared
 from denoiser.batch.units import SHARED_FORMATS
 from denoiser.errors import DenoiserError, InputError, UnavailableError
 from denoiser.images import Page, open_source

@@ -26,10 +26,10 @@ from denoiser.batch.job import Job
 from denoiser.batch.manifest import Entry, Manifest, Stamp
 from denoiser.batch.names import STATE
 from denoiser.batch.options import RunOptions
-from denoiser.batch.pipeline import Shared
 from denoiser.batch.report import FileResult, Report, Status
 from denoiser.batch.runner import RunSession
 from denoiser.batch.samples import picture
+from denoiser.batch.shared import Shared
 from denoiser.batch.stores import Address, Store, is_address
 from denoiser.batch.writing import Writer
 from denoiser.errors import DenoiserError, InputError, OutputError, UsageError

@@ -12,8 +12,8 @@ import pytest
 from denoiser.batch import Destination, FileResult, Item, RunOptions, Status, Stop, make_plan
 from denoiser.batch.manifest import Manifest
 from denoiser.batch.parts import Delegation, Part, Setup
-from denoiser.batch.pipeline import Shared
 from denoiser.batch.runner import RunSession
+from denoiser.batch.shared import Shared
 from denoiser.errors import UnavailableError
 from denoiser.progress import Silent
 from tests.batch.fakes import FakeDenoiser, tree, write_png

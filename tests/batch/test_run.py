@@ -92,7 +92,7 @@ def test_a_second_run_touches_nothing_and_opens_nothing(
     runs()
     before = {path: path.stat() for path in tmp_path.rglob("*") if path.is_file() and path.name != "lock"}
     opened: list[Any] = []
-    for place in ("plan", "pipeline"):
+    for place in ("plan", "intake"):
         monkeypatch.setattr(f"denoiser.batch.{place}.open_source", lambda *args: opened.append(args))
     monkeypatch.setattr("denoiser.batch.existing.content_hash", lambda path: opened.append(path))
     report = runs()
