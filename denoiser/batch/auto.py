@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from denoiser.batch.estimation import estimate_page
 from denoiser.batch.job import Job
 from denoiser.errors import UnavailableError
-from denoiser.estimate import MODELS, PIXELS, Advice, choose
+from denoiser.estimate import MODELS, Advice, choose, few
 from denoiser.images import Source
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 Network: TypeAlias = "Denoiser | Chooser"
 
 AUTO = "auto"
-SHARE = 8
-"""One in so many pixels of a small page is looked at, so that looking costs little next to denoising."""
 
 
 def names(model: str) -> tuple[str, ...]:
@@ -90,7 +88,7 @@ class Chooser:
     def advise(self, source: Source, white: float | None, black: float | None) -> Advice:
         """Choose by the noise of a file's first page; the other pages of a stack are taken to be like it."""
         page = source.header.pages[0]
-        return choose(estimate_page(source, 0, white, black, min(PIXELS, page.height * page.width // SHARE)))
+        return choose(estimate_page(source, 0, white, black, few(page.height, page.width)))
 
     def stream(self, pieces: Iterable[Piece]) -> Iterator[tuple[Piece, NDArray[np.float32]]]:
         """Denoise pieces, in order and lazily, each by the network of its file."""

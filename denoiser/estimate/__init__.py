@@ -13,7 +13,7 @@ from __future__ import annotations
 from denoiser.estimate.advice import MODELS, Advice, choose
 from denoiser.estimate.core import ChannelNoise, Estimate, estimate
 from denoiser.estimate.grid import quality_of
-from denoiser.estimate.sample import PIXELS, Strip, windows
+from denoiser.estimate.sample import PIXELS, Strip, few, windows
 
 __all__ = [
     "MODELS",
@@ -24,6 +24,7 @@ __all__ = [
     "Strip",
     "choose",
     "estimate",
+    "few",
     "quality_of",
     "windows",
 ]

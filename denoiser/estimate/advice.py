@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from denoiser.estimate.core import WHITE_ROLLOFF, Estimate
+from denoiser.estimate.core import Estimate
+from denoiser.estimate.rule import Rule, rules
 
 WHITE_MODEL = "unet"
 """For noise that is independent from pixel to pixel and from channel to channel, whatever the light."""
@@ -12,13 +13,22 @@ PHOTO_MODEL = "unet-photo"
 """For noise that a camera has demosaiced, smoothed and compressed."""
 MODELS = (WHITE_MODEL, PHOTO_MODEL)
 """Between which :func:`choose` chooses."""
-SHARED = 0.2
-"""Correlation of the noise of two channels that independent noise does not have, but for faint texture."""
-TEXTURE = 2.0
-"""Texture is shared by the channels. At most so much, divided by sigma, is put down to it: measured 0.88 in white noise
-of sigma 1, 0.52 of sigma 3, 0.31 of sigma 5."""
 GRID = 0.05
 """Strength of JPEG's grid that pictures without it do not have: measured 0.03 at most."""
+
+WORDS = {
+    "rolloff": ("its noise is white", "its noise is smooth over neighbouring pixels"),
+    "fineness": ("its noise is white", "its noise is smooth over neighbouring pixels"),
+    "colourfulness": ("its noise is as strong in colour as in brightness", "its noise has little colour"),
+    "shared_middle": ("its noise is correlated between colours", "its noise is independent from colour to colour"),
+    "shared_fine": ("its noise is correlated between colours", "its noise is independent from colour to colour"),
+    "grid": ("it shows the blocks of JPEG", "it shows no blocks of JPEG"),
+    "sparseness": ("its fine noise is gone in parts, as JPEG leaves it", "its fine noise is everywhere alike"),
+    "level": ("its noise is strong", "its noise is weak"),
+    "texture": ("its texture stands out from its noise", "its texture hardly stands out from its noise"),
+    "texture_fineness": ("its texture is fine", "its texture is smooth"),
+}
+"""What a trait says of a picture above its centre and below."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,8 @@ class Advice:
 def choose(estimate: Estimate) -> Advice:
     """Choose between the bundled networks for white noise and for that of cameras.
 
+    The fitted rule weighs the estimate's traits; the one that counts most for the choice is the reason.
+
     Parameters
     ----------
     estimate : Estimate
@@ -40,21 +52,19 @@ def choose(estimate: Estimate) -> Advice:
     -------
     Advice
     """
-    if estimate.sigma is None:
+    if not estimate.traits:
         return Advice(WHITE_MODEL, "its noise cannot be measured")
-    if estimate.rolloff < WHITE_ROLLOFF:
-        return Advice(PHOTO_MODEL, f"its noise is correlated between neighbours ({_neighbours(estimate):.2f})")
-    if estimate.grid > GRID:
-        return Advice(PHOTO_MODEL, f"it shows the blocks of JPEG ({estimate.grid:.2f})")
-    if estimate.kind == "none" and estimate.depth == 8 and estimate.shared is not None:
-        return Advice(PHOTO_MODEL, f"it has hardly any noise (sigma {estimate.sigma:.1f}), and 8-bit colour")
-    if estimate.shared is not None and _shared_by_noise(estimate.shared, estimate.sigma):
-        return Advice(PHOTO_MODEL, f"its noise is correlated between colours ({estimate.shared:.2f})")
-    return Advice(WHITE_MODEL, f"its noise is white (sigma {estimate.sigma:.1f})")
+    rule = next(each for each in rules().values() if each.terms.keys() == estimate.traits.keys())
+    parts = rule.parts(estimate.traits)
+    photo = rule.bias + sum(parts.values()) > 0
+    strongest = max(parts, key=lambda name: parts[name] if photo else -parts[name])
+    return Advice(PHOTO_MODEL if photo else WHITE_MODEL, _reason(estimate, rule, strongest))
 
 
-def _shared_by_noise(correlation: float, sigma: float) -> bool:
-    return correlation < -SHARED or correlation > max(SHARED, TEXTURE / max(sigma, 1e-6))
+def _reason(estimate: Estimate, rule: Rule, trait: str) -> str:
+    above, below = WORDS[trait]
+    words = above if estimate.traits[trait] > rule.terms[trait].centre else below
+    return f"{words} (sigma {estimate.sigma:.1f}, correlation of neighbours {_neighbours(estimate):.2f})"
 
 
 def _neighbours(estimate: Estimate) -> float:

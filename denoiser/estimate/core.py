@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from denoiser.estimate import blocks as dct
 from denoiser.estimate.blocks import Blocks, Level
 from denoiser.estimate.grid import grid_strength
 from denoiser.estimate.model import Line, fit
+from denoiser.estimate.traits import traits_of
 
 WHITE_ROLLOFF = 0.55
 """Power of the highest frequencies against the middle ones that white noise has at least.
@@ -68,6 +69,9 @@ class Estimate:
         Of the JPEG encoder, by the file's own tables; None for other files.
     depth : int
         Bits of each value in the file.
+    traits : dict
+        Name -> figure: what the choice of a network weighs, see :mod:`denoiser.estimate.traits`. Empty without
+        channels.
     """
 
     channels: tuple[ChannelNoise, ...]
@@ -75,6 +79,7 @@ class Estimate:
     grid: float = 0.0
     quality: int | None = None
     depth: int = 8
+    traits: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def sigma(self) -> float | None:
@@ -146,8 +151,11 @@ def estimate(
     channels = tuple(
         _channel(found, float(plane.mean()), clips, step) for found, plane in zip(levels, planes, strict=True)
     )
-    shared = _shared(cut, levels) if count == 3 else None
-    return Estimate(channels, shared, grid_strength(pieces), quality, depth)
+    chosen = np.concatenate([level.chosen for level in levels[1 if count == 3 else 0]])
+    shared = _shared(cut, chosen) if count == 3 else None
+    grid = grid_strength(pieces)
+    traits = traits_of(cut, chosen, [channel.rolloff for channel in channels], grid)
+    return Estimate(channels, shared, grid, quality, depth, traits)
 
 
 def _channel(levels: Sequence[Level], mean: float, clips: bool, step: float) -> ChannelNoise:
@@ -184,9 +192,8 @@ def _spectrum(levels: Sequence[Level]) -> tuple[NDArray[np.float64], NDArray[np.
     return (np.sum(parts, axis=0) if parts else np.zeros(dct.HIGH.size)), weights
 
 
-def _shared(cut: Sequence[Blocks], levels: Sequence[Sequence[Level]]) -> float:
+def _shared(cut: Sequence[Blocks], chosen: NDArray[np.intp]) -> float:
     """Correlation of the highest frequencies of two channels, in blocks where green is flat: the largest of three."""
-    chosen = np.concatenate([level.chosen for level in levels[1]])
     tops = [each.coefficients[chosen][:, dct.TOP].astype(np.float64) for each in cut]
     return max((_correlation(tops[a], tops[b]) for a, b in ((0, 1), (1, 2), (0, 2))), key=abs)
 

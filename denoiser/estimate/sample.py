@@ -11,6 +11,10 @@ PIXELS = 1 << 19
 """Of a page that are looked at, at most. 512 x 512 are enough for sigma within 5 % on average."""
 WINDOW = 64
 """Side of the parts of a page that is larger."""
+SHARE = 32
+"""One in so many pixels is looked at where looking has to cost little next to denoising, but not fewer than ..."""
+LEAST = 1 << 15
+"""... so many, which are enough blocks without overlap. Twice as many chose no better network."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,11 @@ class Strip:
     @property
     def pixels(self) -> int:
         return sum((right - left) * (self.stop - self.start) for left, right in self.columns)
+
+
+def few(height: int, width: int) -> int:
+    """How many pixels of a page are looked at to choose its network."""
+    return min(PIXELS, max(LEAST, height * width // SHARE))
 
 
 def windows(height: int, width: int, pixels: int = PIXELS) -> list[Strip]:

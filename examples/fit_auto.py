@@ -1,0 +1,239 @@
+"""Fit the rule by which ``--model auto`` chooses between its two networks, and measure it on other pictures.
+
+    python examples/fit_auto.py CLEAN_DIR HELD_OUT_DIR [--weights DIR] [--pictures 1200] [--measure]
+
+Two networks are better and worse at different pictures; this learns to tell which, from the noisy picture alone.
+Crops of CLEAN_DIR, reduced in size by factors that vary so that they have texture of every fineness and no compression
+of their own, get noise of a kind and strength drawn at random; both networks denoise them; a logistic regression of
+the sign of the difference in PSNR on the picture's traits is the rule. A difference counts as much as it is large,
+up to one dB. HELD_OUT_DIR gets the noise of a fixed list with other seeds, and the table says what came of it: PSNR of
+each network, of the choice and of one who knows, and how often the choice was right (within 0.02 dB of the better one).
+
+The rule goes into ``denoiser/estimate/rule.json``, with where it comes from and what came of it. Fit it anew whenever
+one of the networks is replaced; ``--measure`` leaves it as it is. Both take some minutes of two processor cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+import denoiser
+from denoiser import weights
+from denoiser.estimate import MODELS, Estimate, choose, estimate, few, windows
+from denoiser.estimate.rule import PATH, Rule, Term, rules
+from denoiser.metrics import psnr
+from denoiser.noise import NumpyRandom, parse
+
+ABOUT = "Written by examples/fit_auto.py, which says how. To be fitted anew when a network is replaced."
+SEED = 6
+REDUCED = (1.0, 2.6)
+"""By how much the pictures for the fit are made smaller."""
+SIDES = (256, 320)
+GRAY = 6
+"""One in so many pictures of the fit is gray."""
+HELD_OUT_SIDE = 384
+MOST_PSNR = 60.0
+"""In dB; a network that leaves a clean picture as it is would have an infinite one."""
+LARGE = 1.0
+"""Difference in dB from which on none counts more."""
+TIE = 0.02
+PULL = 1.0
+"""Strength of the pull of the weights towards 0, for traits in units of their standard deviation."""
+
+HELD_OUT = (
+    *("gaussian:2", "gaussian:5", "gaussian:15", "gaussian:30", "gaussian:60", "poisson:50", "poisson:1000"),
+    *("poisson-gaussian:gain=0.003,read=3", "correlated:sigma=5,length=0.6", "correlated:sigma=12,length=1"),
+    *("correlated:sigma=25,length=1.5", "camera:iso=100", "camera:iso=400", "camera:iso=1600", "camera:iso=6400"),
+    *("camera:iso=25600", "gaussian:5+jpeg:90", "gaussian:20+jpeg:80", "clean"),
+)
+
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One noisy picture: its estimate, and the PSNR of both networks."""
+
+    kind: str
+    estimate: Estimate
+    psnr: tuple[float, float]
+
+    @property
+    def gain(self) -> float:
+        """Of the second network over the first, in dB."""
+        return self.psnr[1] - self.psnr[0]
+
+    @property
+    def chosen(self) -> float:
+        return self.psnr[MODELS.index(choose(self.estimate).model)]
+
+
+def drawn_noise(random: np.random.Generator) -> str:
+    """A kind of noise and its strength."""
+
+    def between(low: float, high: float) -> float:
+        return math.exp(random.uniform(math.log(low), math.log(high)))
+
+    drawn = (
+        (4, f"gaussian:{between(1, 70):.3g}"),
+        (1, f"poisson:{between(15, 8000):.4g}"),
+        (2, f"poisson-gaussian:gain={between(1e-4, 0.04):.3g},read={random.uniform(0, 10):.3g}"),
+        (3, f"correlated:sigma={between(1, 30):.3g},length={random.uniform(0.4, 1.8):.3g}"),
+        (5, f"camera:iso={between(80, 25600):.0f}"),
+        (2, f"gaussian:{between(2, 40):.3g}+jpeg:{random.integers(60, 99)}"),
+        (1, "clean"),
+    )
+    shares = np.array([share for share, _ in drawn])
+    return drawn[random.choice(len(drawn), p=shares / shares.sum())][1]
+
+
+def noisy(clean: Picture, noise: str, seed: int) -> Picture:
+    """As in an 8-bit file."""
+    if noise == "clean":
+        return clean
+    values = clean.reshape(1, *clean.shape[:2], -1).astype(np.float32) / 255
+    made = parse(noise).apply(values, NumpyRandom(np.random.default_rng([SEED, seed])))[0]
+    return np.rint(made.clip(0, 1) * 255).astype(np.uint8).reshape(clean.shape)
+
+
+def looked_at(picture: Picture) -> Estimate:
+    """What ``--model auto`` sees of a picture."""
+    height, width = picture.shape[:2]
+    values = picture.reshape(height, width, -1).astype(np.float32) / 255
+    strips = windows(height, width, few(height, width))
+    parts = [values[strip.start : strip.stop, a:b] for strip in strips for a, b in strip.columns]
+    return estimate(parts, clips=True, step=1 / 255)
+
+
+def example(networks: Sequence[denoiser.Denoiser], clean: Picture, noise: str, seed: int) -> Example:
+    picture = noisy(clean, noise, seed)
+    results = [min(MOST_PSNR, psnr(clean, network.denoise(picture), 255)) for network in networks]
+    return Example(noise, looked_at(picture), (results[0], results[1]))
+
+
+def files_of(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
+
+
+def for_the_fit(networks: Sequence[denoiser.Denoiser], folder: Path, count: int) -> Iterator[Example]:
+    """Random crops of random pictures with random noise."""
+    random = np.random.default_rng(SEED)
+    files = files_of(folder)
+    for number in range(count):
+        with Image.open(files[random.integers(len(files))]) as stored:
+            image = stored.convert("L" if random.integers(GRAY) == 0 else "RGB")
+        factor = random.uniform(*REDUCED)
+        image = image.resize([round(size / factor) for size in image.size], Image.Resampling.LANCZOS)
+        width, height = (min(size, int(random.integers(*SIDES))) for size in image.size)
+        left, top = int(random.integers(image.width - width + 1)), int(random.integers(image.height - height + 1))
+        clean = np.asarray(image.crop((left, top, left + width, top + height)))
+        yield example(networks, clean, drawn_noise(random), number)
+
+
+def held_out(networks: Sequence[denoiser.Denoiser], folder: Path) -> Iterator[Example]:
+    """The middle of every picture with every noise of the list."""
+    for number, path in enumerate(files_of(folder)):
+        with Image.open(path) as stored:
+            pixels = np.asarray(stored.convert("RGB"))
+        top, left = (max(0, (size - HELD_OUT_SIDE) // 2) for size in pixels.shape[:2])
+        clean = np.ascontiguousarray(pixels[top : top + HELD_OUT_SIDE, left : left + HELD_OUT_SIDE])
+        for index, noise in enumerate(HELD_OUT):
+            yield example(networks, clean, noise, 1_000_000 + 1000 * number + index)
+
+
+def fitted(examples: Sequence[Example]) -> Rule:
+    """The rule for these examples, all of which have the same traits."""
+    names = list(examples[0].estimate.traits)
+    values = np.array([[each.estimate.traits[name] for name in names] for each in examples])
+    low, high = np.quantile(values, [0.005, 0.995], axis=0)
+    values = values.clip(low, high)
+    centre, scale = values.mean(axis=0), values.std(axis=0) + 1e-9
+    gains = np.array([each.gain for each in examples])
+    weight, bias = logistic((values - centre) / scale, gains > 0, np.minimum(np.abs(gains), LARGE))
+    numbers = np.round(np.stack([low, high, centre, weight / scale], axis=1), 5).tolist()
+    return Rule(round(bias, 5), {name: Term(*row) for name, row in zip(names, numbers, strict=True)})
+
+
+def logistic(
+    values: NDArray[np.float64], second: NDArray[np.bool_], counts: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], float]:
+    """Weights and bias of a logistic regression of ``second`` on values (N, K), by Newton's method."""
+    design = np.concatenate([values, np.ones((len(values), 1))], axis=1)
+    pull = PULL * np.diag([1.0] * values.shape[1] + [1e-6])
+    found = np.zeros(design.shape[1])
+    for _ in range(30):
+        likely = 1 / (1 + np.exp(-design @ found))
+        slope = design.T @ (counts * (second - likely)) - pull @ found
+        curve = (design * (counts * likely * (1 - likely))[:, None]).T @ design + pull
+        found += np.linalg.solve(curve, slope)
+    return found[:-1], float(found[-1])
+
+
+def summary(examples: Sequence[Example]) -> dict[str, float]:
+    psnrs = np.array([each.psnr for each in examples])
+    best, chosen = psnrs.max(axis=1), np.array([each.chosen for each in examples])
+    means = dict(zip(MODELS, psnrs.mean(axis=0), strict=True))
+    found = {**means, "auto": chosen.mean(), "knowing": best.mean(), "right": np.mean(best - chosen < TIE)}
+    return {name: round(float(value), 3) for name, value in found.items()}
+
+
+def table(examples: Sequence[Example]) -> Iterator[str]:
+    """PSNR in dB by kind of noise, mean over pictures, and the share of right choices."""
+    yield f"| noise | {' | '.join(MODELS)} | auto | knowing | right |\n|---|---|---|---|---|---|"
+    for kind in (*HELD_OUT, "all"):
+        row = summary([each for each in examples if kind in (each.kind, "all")])
+        right = row.pop("right")
+        yield f"| {kind} | {' | '.join(f'{value:.2f}' for value in row.values())} | {right:.0%} |"
+
+
+def fit(networks: Sequence[denoiser.Denoiser], folder: Path, count: int) -> dict[str, Any]:
+    """The rules for pictures of three channels and of one, and what they were fitted to, as in the file."""
+    groups: dict[str, list[Example]] = {"colour": [], "gray": []}
+    for number, each in enumerate(for_the_fit(networks, folder, count), 1):
+        if each.estimate.traits:
+            groups["colour" if "colourfulness" in each.estimate.traits else "gray"].append(each)
+        if number % 100 == 0:
+            print(f"{number} of {count} noisy pictures", flush=True)
+    counts = {name: len(group) for name, group in groups.items()}
+    found = {name: fitted(group).to_json() for name, group in groups.items()}
+    return {"fitted": {"seed": SEED, "folder": folder.name, "pictures": counts}, "rules": found}
+
+
+def write(document: dict[str, Any]) -> None:
+    PATH.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8", newline="\n")
+    rules.cache_clear()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clean", type=Path, help="folder of clean pictures to fit the rule to")
+    parser.add_argument("held_out", type=Path, help="folder of others to measure it on")
+    parser.add_argument("--weights", type=Path, help="folder of both networks; by default the bundled ones")
+    parser.add_argument("--pictures", type=int, default=1200, help="noisy pictures of the fit")
+    parser.add_argument("--measure", action="store_true", help="do not fit: measure the rule that is there")
+    options = parser.parse_args()
+    files = [options.weights / f"{name}.safetensors" if options.weights else weights.bundled()[name] for name in MODELS]
+    networks = [denoiser.load(str(path), device="cpu") for path in files]
+    hashes = {name: weights.file_hash(path) for name, path in zip(MODELS, files, strict=True)}
+    document: dict[str, Any] = {"about": ABOUT, "networks": hashes}
+    if not options.measure:
+        document |= fit(networks, options.clean, options.pictures)
+        write(document)
+    seen = list(held_out(networks, options.held_out))
+    print("\n".join(table(seen)))
+    if not options.measure:
+        write(document | {"held_out": {"folder": options.held_out.name, "pictures": len(seen), **summary(seen)}})
+
+
+if __name__ == "__main__":
+    main()
