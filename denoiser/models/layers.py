@@ -52,6 +52,7 @@ def _in_one_pass(conv: nn.Module, x: Tensor) -> bool:
     """
     return (
         torch.is_inference_mode_enabled()
+        and not torch.is_autocast_enabled("cpu")  # it does not know these operators
         and not conv._forward_hooks
         and x.device.type == "cpu"
         and x.dtype in (torch.float32, torch.bfloat16)

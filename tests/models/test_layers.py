@@ -52,6 +52,12 @@ def test_bf16_loses_no_more_than_one_after_the_other(conv: nn.Conv2d, x: Tensor)
     assert (fused - exact).abs().mean() <= (plain - exact).abs().mean() * 1.05
 
 
+def test_autocast_is_heeded(x: Tensor) -> None:
+    layer = ConvReLU(8, 8).eval()
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        assert sum_of(x.bfloat16(), layer[0], layer(x)).dtype == torch.bfloat16
+
+
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_network_computes_the_same_in_one_pass(name: str) -> None:
     torch.manual_seed(0)
