@@ -1,7 +1,8 @@
 """How good a network is on pictures that it was not trained on.
 
-Where the truth is known the score is PSNR: with Gaussian noise of three strengths in the two protocols of the
-benchmark, with the specifications that are trained where those are of another kind, or on the noisy partners.
+Where the truth is known the score is PSNR: in the two protocols of the benchmark with Gaussian noise of three strengths,
+which stands for every kind of grain, and with the specifications of other kinds that are trained; or on the noisy
+partners.
 Where nobody knows the truth it is how well the network's own objective is met, in dB as well.
 """
 
@@ -103,17 +104,19 @@ class Synthetic(_AgainstTruth):
     ----------
     pictures : sequence of Picture
     specs : sequence of str
-        The mixture that is trained, without its weights. Gaussian noise of :data:`SIGMAS` stands for kinds of grain.
+        The mixture that is trained. Gaussian noise of :data:`SIGMAS` stands for all kinds of grain in it.
     """
 
     def __init__(self, pictures: Sequence[Picture], specs: Sequence[str]) -> None:
         self.pictures = pictures
         kinds = {spec.partition("@")[0]: parse(spec.partition("@")[0]) for spec in specs}
-        self.kinds: dict[str, Noise] = {} if all(kind.name in GRAINS for kind in kinds.values()) else kinds
+        self.others: dict[str, Noise] = {spec: kind for spec, kind in kinds.items() if kind.name not in GRAINS}
+        grain = len(self.others) < len(kinds)
+        self.levels = (*(map(str, SIGMAS) if grain else ()), *self.others)
 
     def examples(self) -> Iterator[tuple[str, str, list[_Example]]]:
         for protocol in PROTOCOLS:
-            for level in self.kinds or map(str, SIGMAS):
+            for level in self.levels:
                 yield (
                     protocol,
                     level,
@@ -123,10 +126,10 @@ class Synthetic(_AgainstTruth):
     def _example(self, picture: Picture, protocol: str, level: str, index: int) -> _Example:
         clean = _middle(picture.values, LARGEST)
         noisy: NDArray[Any]
-        if self.kinds:
+        if level in self.others:
             channels = clean[None, :, :, : picture.pixels.shape[2]]
             random = NumpyRandom(np.random.default_rng([len(level), index]))
-            noisy = self.kinds[level].apply(channels.copy(), random)[0]
+            noisy = self.others[level].apply(channels.copy(), random)[0]
             noisy = np.rint(noisy.clip(0, 1) * 255) / 255 if protocol == "file" else noisy
         else:
             levels = clean[:, :, : picture.pixels.shape[2]] * np.float32(255)

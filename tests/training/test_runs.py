@@ -86,6 +86,12 @@ def test_validation_uses_the_noise_that_is_trained(pictures: Path, start: str, t
     }
 
 
+def test_validation_uses_three_levels_of_grain_beside_other_noise(pictures: Path, start: str, tmp_path: Path) -> None:
+    mixed = ("gaussian:0-75@3", "poisson", "gaussian:3-40+jpeg:60-98@0.5")
+    result = train(options(pictures / "clean", tmp_path, start, noise=mixed, val_split=2))
+    assert all(set(row) == {"15", "25", "50", "gaussian:3-40+jpeg:60-98"} for row in result.psnr.values())
+
+
 def test_held_out_pictures_are_not_trained_on(pictures: Path, start: str, tmp_path: Path) -> None:
     plain = train(options(pictures / "clean", tmp_path / "plain", start))
     split = train(options(pictures / "clean", tmp_path / "split", start, val_split=2))
