@@ -1,8 +1,8 @@
 """How good a network is on pictures that it was not trained on.
 
-Where the truth is known the score is PSNR: in the two protocols of the benchmark with Gaussian noise of three strengths,
-which stands for every kind of grain, and with the specifications of other kinds that are trained; or on the noisy
-partners.
+Where the truth is known the score is PSNR: in the two protocols of the benchmark with Gaussian noise of three
+strengths, which stands for every kind of grain, and with the specifications of other kinds that are trained; or on
+the noisy partners.
 Where nobody knows the truth it is how well the network's own objective is met, in dB as well.
 """
 
