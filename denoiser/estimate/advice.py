@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from denoiser.estimate.core import Estimate
 from denoiser.estimate.rule import Rule, rules
+from denoiser.estimate.traits import deviations
 
 WHITE_MODEL = "unet"
 """For noise that is independent from pixel to pixel and from channel to channel, whatever the light."""
@@ -16,12 +17,20 @@ MODELS = (WHITE_MODEL, PHOTO_MODEL)
 GRID = 0.05
 """Strength of JPEG's grid that pictures without it do not have: measured 0.03 at most."""
 
+OTHER = {
+    "rolloff": "its noise is correlated between neighbours",
+    "fineness": "its noise is correlated between neighbours",
+    "colourfulness": "its noise is not the same in colour as in brightness",
+    "shared_middle": "its noise is correlated between colours",
+    "shared_fine": "its noise is correlated between colours",
+}
+"""What makes noise another than white."""
 WORDS = {
-    "rolloff": ("its noise is white", "its noise is smooth over neighbouring pixels"),
-    "fineness": ("its noise is white", "its noise is smooth over neighbouring pixels"),
+    "rolloff": ("its noise is fine", "its noise is smooth over neighbours"),
+    "fineness": ("its noise is fine", "its noise is smooth over neighbours"),
     "colourfulness": ("its noise is as strong in colour as in brightness", "its noise has little colour"),
-    "shared_middle": ("its noise is correlated between colours", "its noise is independent from colour to colour"),
-    "shared_fine": ("its noise is correlated between colours", "its noise is independent from colour to colour"),
+    "shared_middle": ("its noise is correlated between colours", "its noise is hardly correlated between colours"),
+    "shared_fine": ("its noise is correlated between colours", "its noise is hardly correlated between colours"),
     "grid": ("it shows the blocks of JPEG", "it shows no blocks of JPEG"),
     "sparseness": ("its fine noise is gone in parts, as JPEG leaves it", "its fine noise is everywhere alike"),
     "level": ("its noise is strong", "its noise is weak"),
@@ -62,8 +71,13 @@ def choose(estimate: Estimate) -> Advice:
 
 
 def _reason(estimate: Estimate, rule: Rule, trait: str) -> str:
-    above, below = WORDS[trait]
-    words = above if estimate.traits[trait] > rule.terms[trait].centre else below
+    """What a trait says of the picture, with its figures."""
+    high = estimate.traits[trait] > rule.terms[trait].centre
+    if trait == "otherness":
+        apart = deviations(estimate.traits)
+        words = OTHER[max(apart, key=lambda name: apart[name])] if high else "its noise is white"
+    else:
+        words = WORDS[trait][0 if high else 1]
     return f"{words} (sigma {estimate.sigma:.1f}, correlation of neighbours {_neighbours(estimate):.2f})"
 
 

@@ -7,7 +7,8 @@ of such logarithms. "Fine" are the highest frequencies (:data:`blocks.TOP`), "mi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,11 @@ STILL = (0.25 / 255) ** 2
 """Added to every power: less than what rounding to 8 bit makes, so that empty blocks have a logarithm."""
 TEXTURED, QUIET = 0.9, 0.01
 """Quantiles of the blocks that stand for texture, and for what noise leaves nowhere smaller."""
+OF_WHITE = {"fineness": 0.0, "rolloff": 1.0, "colourfulness": math.log(3), "shared_middle": 0.0, "shared_fine": 0.0}
+"""Traits of white noise; luma, the mean of three channels, has a third of their power."""
+SPREAD = {"fineness": 0.35, "rolloff": 0.3, "colourfulness": 0.5, "shared_middle": 0.3, "shared_fine": 0.3}
+"""Distance from these that faint texture may put between white noise and them."""
+NEAR = 0.3
 _BANDS = np.stack([dct.MIDDLE / dct.MIDDLE.sum(), dct.TOP / dct.TOP.sum()], axis=1).astype(np.float32)  # (64, 2)
 
 
@@ -38,27 +44,36 @@ def traits_of(
     grid : float
         Strength of JPEG's grid.
     """
-    if len(cut) != 3 or all(np.array_equal(cut[0].coefficients, each.coefficients) for each in cut[1:]):
-        return _of_plane([cut[0].coefficients], chosen) | {
-            "rolloff": min(rolloffs),
-            "grid": grid,
-            "sparseness": _sparseness(cut[0].coefficients[chosen]),
-        }
-    red, green, blue = (each.coefficients for each in cut)
+    gray = len(cut) != 3 or all(np.array_equal(cut[0].coefficients, each.coefficients) for each in cut[1:])
+    found = _of_gray(cut[0].coefficients, chosen) if gray else _of_colour([each.coefficients for each in cut], chosen)
+    found |= {"rolloff": min(rolloffs), "grid": grid}
+    # A sum of traits cannot say that one of them is enough to be something else than white noise, whatever its sign.
+    return found | {"otherness": math.log(NEAR + sum(deviations(found).values()))}
+
+
+def _of_gray(plane: NDArray[np.float32], chosen: NDArray[np.intp]) -> dict[str, float]:
+    return _of_planes([plane], chosen) | {"sparseness": _sparseness(plane[chosen])}
+
+
+def _of_colour(planes: Sequence[NDArray[np.float32]], chosen: NDArray[np.intp]) -> dict[str, float]:
+    red, green, blue = planes
     luma = (red[chosen] + green[chosen] + blue[chosen]) / np.float32(3)
     # Scaled so that noise which is independent in the channels has the power of one channel.
     colours = [(red - green) / np.float32(np.sqrt(2)), (blue - green) / np.float32(np.sqrt(2))]
-    return _of_plane(colours, chosen) | {
-        "rolloff": min(rolloffs),
+    return _of_planes(colours, chosen) | {
         "colourfulness": _power([plane[chosen] for plane in colours], dct.TOP) - _power([luma], dct.TOP),
         "shared_middle": _correlation(red[chosen][:, dct.MIDDLE], green[chosen][:, dct.MIDDLE]),
         "shared_fine": _correlation(red[chosen][:, dct.TOP], green[chosen][:, dct.TOP]),
-        "grid": grid,
         "sparseness": _sparseness(luma),
     }
 
 
-def _of_plane(planes: Sequence[NDArray[np.float32]], chosen: NDArray[np.intp]) -> dict[str, float]:
+def deviations(found: Mapping[str, float]) -> dict[str, float]:
+    """How far each trait is from that of white noise, squared, in units of :data:`SPREAD`."""
+    return {name: ((found[name] - white) / SPREAD[name]) ** 2 for name, white in OF_WHITE.items() if name in found}
+
+
+def _of_planes(planes: Sequence[NDArray[np.float32]], chosen: NDArray[np.intp]) -> dict[str, float]:
     """Level and fineness of the noise and of the texture, in the mean over planes (N, 64): colours, or gray."""
     flat = [plane[chosen] for plane in planes]
     level = _power(flat, dct.MIDDLE)

@@ -7,9 +7,10 @@ import pytest
 from numpy.typing import NDArray
 
 from denoiser.estimate import estimate, few
-from denoiser.estimate.advice import WORDS
+from denoiser.estimate.advice import OTHER, WORDS
 from denoiser.estimate.rule import Rule, Term, rules
 from denoiser.estimate.sample import LEAST, PIXELS, SHARE
+from denoiser.estimate.traits import deviations
 from denoiser.noise import NumpyRandom, parse
 
 FLAT = np.full((256, 256, 3), 0.5, np.float32)
@@ -42,6 +43,18 @@ def test_traits_of_other_noise() -> None:
     assert found["shared_fine"] > 0.9 and found["colourfulness"] < -1
 
 
+def test_one_property_is_enough_to_be_no_white_noise() -> None:
+    white = traits("gaussian:10")["otherness"]
+    assert white < -0.5
+    gray = parse("gaussian:10").apply(FLAT[None, :, :, :1], NumpyRandom(np.random.default_rng(0)))[0]
+    shared = np.repeat(gray, 3, axis=2) + np.random.default_rng(1).normal(0, 1 / 255, FLAT.shape)
+    for other in (
+        traits("correlated:sigma=10,length=0.6"),
+        dict(estimate([np.asarray(shared, np.float32)], clips=False).traits),
+    ):
+        assert other["otherness"] > white + 2
+
+
 def test_texture_is_what_quiet_parts_do_not_have() -> None:
     half = FLAT.copy()
     half[:, 128:] += np.random.default_rng(2).normal(0, 0.1, (256, 128, 3)).astype(np.float32)
@@ -66,7 +79,8 @@ def test_the_fitted_rules_weigh_exactly_the_traits_there_are_and_each_has_words(
         "colour": colour.keys(),
         "gray": gray.keys(),
     }
-    assert colour.keys() | gray.keys() == WORDS.keys()
+    assert colour.keys() | gray.keys() == WORDS.keys() | {"otherness"}
+    assert deviations(colour).keys() == OTHER.keys()
 
 
 def test_few_pixels_are_a_share_within_limits() -> None:
