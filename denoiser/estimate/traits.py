@@ -25,6 +25,7 @@ OF_WHITE = {"fineness": 0.0, "rolloff": 1.0, "colourfulness": math.log(3), "shar
 SPREAD = {"fineness": 0.35, "rolloff": 0.3, "colourfulness": 0.5, "shared_middle": 0.3, "shared_fine": 0.3}
 """Distance from these that faint texture may put between white noise and them."""
 NEAR = 0.3
+"""Added to the squared distance from white noise before its logarithm: nearer is all alike."""
 _BANDS = np.stack([dct.MIDDLE / dct.MIDDLE.sum(), dct.TOP / dct.TOP.sum()], axis=1).astype(np.float32)  # (64, 2)
 
 
