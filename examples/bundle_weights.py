@@ -1,6 +1,6 @@
 """Put a trained network among the bundled ones.
 
-    python examples/bundle_weights.py TRAINED/model.safetensors NAME [--purpose TEXT]
+    python examples/bundle_weights.py TRAINED/model.safetensors NAME [--purpose TEXT] [--notes TEXT]
 
 Convolutions are kept in float16: half the bytes, and still finer than the bfloat16 that most machines compute in. The
 card stays with the network; the list of checksums is drawn up anew. Afterwards `python -m tests.test_golden` draws
@@ -18,11 +18,13 @@ from safetensors.torch import load_file, save_file
 from denoiser import weights
 
 
-def bundle(trained: Path, name: str, purpose: str, folder: Path) -> Path:
+def bundle(trained: Path, name: str, purpose: str, notes: str, folder: Path) -> Path:
     """Write weights and checksums into a folder; returns the file."""
     card = dataclasses.replace(weights.read_card(trained), name=name)
     if purpose:
         card = dataclasses.replace(card, purpose=purpose)
+    if notes:
+        card = dataclasses.replace(card, notes=f"{card.notes}; {notes}".removeprefix("; "))
     tensors = {key: value.half() if value.ndim == 4 else value for key, value in load_file(trained).items()}
     target = folder / f"{name}.safetensors"
     save_file(tensors, target, metadata={weights.CARD_KEY: card.to_json()})
@@ -37,9 +39,10 @@ def main() -> None:
     parser.add_argument("trained", type=Path)
     parser.add_argument("name")
     parser.add_argument("--purpose", default="", help="what it is for, for the card")
+    parser.add_argument("--notes", default="", help="what else is to be known of it, for the card")
     parser.add_argument("--folder", type=Path, default=Path(__file__).parent.parent / "weights")
     arguments = parser.parse_args()
-    target = bundle(arguments.trained, arguments.name, arguments.purpose, arguments.folder)
+    target = bundle(arguments.trained, arguments.name, arguments.purpose, arguments.notes, arguments.folder)
     print(f"{target}: {target.stat().st_size / 1e6:.2f} MB")
 
 

@@ -39,7 +39,7 @@ class UNetConfig:
     """
 
     channels: tuple[int, ...] = (48, 80, 128)
-    blocks: tuple[int, ...] = (1, 1, 2)
+    blocks: tuple[int, ...] = (1, 1, 4)
     stem: int = 2
 
     def __post_init__(self) -> None:

@@ -132,8 +132,8 @@ def test_settings_are_read_in_the_form_of_their_defaults() -> None:
 @pytest.mark.parametrize(
     ("architecture", "setting", "told"),
     [
-        ("unet", "depth=3", "blocks=1,1,2"),
-        ("unet", "blocks=1,x", "blocks=1,1,2"),
+        ("unet", "depth=3", "blocks=1,1,4"),
+        ("unet", "blocks=1,x", "blocks=1,1,4"),
         ("unet", "stem", "stem=2"),
         ("rednet", "skips=perhaps", "skips=yes"),
     ],
