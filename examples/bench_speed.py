@@ -32,6 +32,7 @@ from torch import nn
 
 import denoiser
 from denoiser import weights
+from denoiser.cli.main import keep_freed_memory
 from denoiser.inference import devices
 from denoiser.inference.network import Network
 from denoiser.tiling import choose_tile
@@ -122,6 +123,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=2450)
     parser.add_argument("--skip-bm3d", action="store_true")
     arguments = parser.parse_args()
+    keep_freed_memory()  # as the command does
     print(f"{devices.threads()} processors, torch {torch.__version__}, {arguments.pictures} pictures", flush=True)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -64,6 +65,21 @@ TORCH_SETTINGS = {
 """Read when torch is loaded. Huge pages save a page fault per 4 kB of activations. OpenMP threads that sleep instead
 of spinning leave the processors to the threads that read and write: with another process on both of two cores, one
 megapixel through ``unet`` took 1.06 s instead of 1.75 s."""
+
+
+MALLOC_SETTINGS = {-3: 2**25, -1: 2**30}
+"""glibc's M_MMAP_THRESHOLD, at its largest, and M_TRIM_THRESHOLD. By default it gives the features of a window back to
+the system after every layer, which then clears the same pages again. In two rounds of four window sizes ``unet`` was
+12% faster on two cores so, for 8% more memory."""
+
+
+def keep_freed_memory() -> None:
+    """Let the allocator keep what is freed for what comes next; without effect where it is not glibc's."""
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        for setting, value in MALLOC_SETTINGS.items():
+            if mallopt is not None:
+                mallopt(setting, value)
 
 
 def build_app() -> typer.Typer:
@@ -138,6 +154,7 @@ def program() -> NoReturn:
     A run that was interrupted has put everything in order when it returns, but windows may still be computed by threads
     that Python would wait for, which takes seconds where they are large.
     """
+    keep_freed_memory()
     with signals.ending():
         try:
             code = main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from denoiser import errors
-from denoiser.cli.main import COMMANDS, GROUPS, build_app, main
+from denoiser.cli.main import COMMANDS, GROUPS, MALLOC_SETTINGS, build_app, main
 from denoiser.errors import ExitCode
 from tests.cli.helpers import REPOSITORY, Invoke, Recorder
 
@@ -62,6 +63,15 @@ def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
 )
 def test_usage_errors_import_nothing_heavy(arguments: tuple[str, ...]) -> None:
     assert loaded_by(*arguments) == (ExitCode.USAGE, "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="settings of glibc")
+def test_the_allocator_takes_its_settings() -> None:
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        pytest.skip("another C library than glibc")
+    code = "import ctypes, sys; sys.exit(not all(ctypes.CDLL(None).mallopt(*each) for each in {}))"
+    assert subprocess.run([sys.executable, "-c", code.format(list(MALLOC_SETTINGS.items()))]).returncode == 0
 
 
 def test_help_explains_every_command_and_option() -> None:
