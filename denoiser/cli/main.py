@@ -77,9 +77,8 @@ def keep_freed_memory() -> None:
     """Let the allocator keep what is freed for what comes next; without effect where it is not glibc's."""
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        for setting, value in MALLOC_SETTINGS.items():
-            if mallopt is not None:
-                mallopt(setting, value)
+        for setting, value in MALLOC_SETTINGS.items() if mallopt is not None else ():
+            mallopt(setting, value)
 
 
 def build_app() -> typer.Typer:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,3 +24,14 @@ def runs(tmp_path: Path) -> Runs:
         return run(tmp_path / "in", output, options, progress, network, stop)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One cluster for all tests that need one: starting it takes seconds."""
+    pytest.importorskip("distributed")
+    from tests.batch.clusters import Cluster
+
+    made = Cluster(tmp_path_factory.mktemp("cluster"))
+    yield made
+    made.close()

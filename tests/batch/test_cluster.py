@@ -7,7 +7,6 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +23,6 @@ from tests.batch.clusters import Cluster, distributed
 from tests.batch.fakes import FakeDenoiser, leftovers, picture, tree, write_npy, write_png
 
 FILES = 60
-
-
-@pytest.fixture(scope="module")
-def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    made = Cluster(tmp_path_factory.mktemp("cluster"))
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,9 @@ from __future__ import annotations
 import io
 import json
 import re
-import shutil
-import subprocess
 import weakref
 from collections.abc import Callable
 from datetime import UTC, datetime
-from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +24,12 @@ from denoiser.errors import ExitCode, OutputError, UsageError
 from denoiser.images import Header, Page
 from tests.batch.fakes import FakeDenoiser, write_npy, write_png
 from tests.batch.fakes import picture as pixels
-from tests.pages import Tags
+from tests.pages import Tags, browser, drive
 
 Runs = Callable[..., Report]
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--dump-dom")
-
 DRIVE = """
-<script>
-const found = {errors: seen};
+const found = {};
 const first = document.querySelector(".sheet"), range = first.querySelector("input");
 range.value = 20;
 range.dispatchEvent(new Event("input"));
@@ -55,10 +48,9 @@ const loaded = performance.getEntriesByType("resource").map(each => each.name);
 found.fetched = loaded.filter(name => !name.startsWith("data:"));
 found.unlabelled = [...document.querySelectorAll("input, button")].filter(
   each => !(each.getAttribute("aria-label") || each.textContent)).length;
-Promise.all([...document.images].map(image => image.decode())).then(
-  () => { found.decoded = document.images.length; }, error => { found.decoded = String(error); }
-).then(() => { document.title = JSON.stringify(found); });
-</script>
+await Promise.all([...document.images].map(image => image.decode()));
+found.decoded = document.images.length;
+return found;
 """
 
 
@@ -95,18 +87,9 @@ def test_the_page_is_whole_and_needs_nothing_else(made: Path) -> None:
     assert [each.name for each in made.parent.iterdir()] == ["page.html"], "no temporary file is left"
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+@browser
 def test_the_page_works_in_a_browser(made: Path, tmp_path: Path) -> None:
-    assert CHROMIUM is not None
-    catch = "<head><script>const seen = []; addEventListener('error', each => seen.push(each.message));</script>"
-    driven = tmp_path / "driven.html"
-    text = made.read_text(encoding="utf-8").replace("<head>", catch, 1)
-    driven.write_text(text.replace("</body>", DRIVE + "</body>"), encoding="utf-8")
-    call = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", driven.as_uri()]
-    done = subprocess.run(call, capture_output=True, text=True, timeout=120, check=True)
-    title = re.search(r"<title>(.*?)</title>", done.stdout)
-    assert title is not None
-    found: dict[str, Any] = json.loads(unescape(title[1]))
+    found = drive(made, tmp_path, 1400, DRIVE)
     assert found["errors"] == [] and found["fetched"] == [] and found["unlabelled"] == 0
     assert (found["cut"], found["decoded"], found["left"]) == ("20%", 8, 1)
     assert found["statuses"] == ["failed"] + ["done"] * 4

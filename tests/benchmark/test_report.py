@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import http.server
 import json
-import queue
 import re
-import shutil
-import subprocess
-import threading
 from pathlib import Path
-from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -20,108 +14,46 @@ from denoiser.benchmark import BenchmarkOptions, benchmark, report
 from denoiser.benchmark.album import Album
 from denoiser.cli.main import main
 from denoiser.errors import ExitCode
-from tests.pages import Tags
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
-
-CATCH = """
-<head><script>
-const seen = [];
-addEventListener("error", each => seen.push(each.message));
-addEventListener("unhandledrejection", each => seen.push(String(each.reason)));
-console.error = console.warn = (...words) => seen.push(words.join(" "));
-</script>
-"""
+from tests.pages import Tags, browser, drive
 
 DRIVE = """
-<script>
 const wait = () => new Promise(done => setTimeout(done, 50));
-async function drive() {
-  const found = {chosen: method.value};
-  const first = document.querySelector(".sheet"), range = first.querySelector("input");
-  range.value = 20;
-  range.dispatchEvent(new Event("input"));
-  found.cut = first.querySelector(".slider").style.getPropertyValue("--cut");
-  const picture = first.querySelector(".after"), before = picture.src, canvas = first.querySelector("canvas");
-  const residual = () => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
-  while (!residual().some(value => value)) await wait();
-  const red = residual().filter((value, i) => i % 4 === 0);
-  found.gray = red.reduce((sum, value) => sum + value, 0) / red.length;
-  const old = residual().join();
-  noise.value = "mask";
-  method.value = "biharmonic";
-  method.dispatchEvent(new Event("change"));
-  while (residual().join() === old) await wait();
-  found.swapped = picture.src !== before && picture.src.startsWith("data:image/webp");
-  found.caption = first.querySelector("figcaption").textContent;
-  noise.value = "gaussian:15";
-  noise.dispatchEvent(new Event("change"));
-  found.instead = method.value;
-  found.disabled = [...method.options].filter(each => each.disabled).map(each => each.value);
-  const heading = document.querySelectorAll("#table th")[2];
-  const order = () => [...document.querySelectorAll("#table tbody tr")].map(row => Number(row.cells[2].dataset.value));
-  heading.firstElementChild.click();
-  found.descending = order();
-  found.sort = heading.getAttribute("aria-sort");
-  heading.firstElementChild.click();
-  found.ascending = order();
-  await Promise.all([...document.images].map(image => image.decode()));
-  const loaded = performance.getEntriesByType("resource").map(each => each.name);
-  found.fetched = loaded.filter(name => !name.startsWith("data:"));
-  found.unlabelled = [...document.querySelectorAll("input, select, button")].filter(
-    each => !(each.getAttribute("aria-label") || each.textContent || (each.labels && each.labels.length))).length;
-  found.wide = document.documentElement.scrollWidth - innerWidth;
-  return found;
-}
-drive().catch(error => ({failed: String(error)})).then(
-  found => fetch("/found", {method: "POST", body: JSON.stringify({...found, errors: seen})}));
-</script>
+const found = {chosen: method.value};
+const first = document.querySelector(".sheet"), range = first.querySelector("input");
+range.value = 20;
+range.dispatchEvent(new Event("input"));
+found.cut = first.querySelector(".slider").style.getPropertyValue("--cut");
+const picture = first.querySelector(".after"), before = picture.src, canvas = first.querySelector("canvas");
+const residual = () => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+while (!residual().some(value => value)) await wait();
+const red = residual().filter((value, i) => i % 4 === 0);
+found.gray = red.reduce((sum, value) => sum + value, 0) / red.length;
+const old = residual().join();
+noise.value = "mask";
+method.value = "biharmonic";
+method.dispatchEvent(new Event("change"));
+while (residual().join() === old) await wait();
+found.swapped = picture.src !== before && picture.src.startsWith("data:image/webp");
+found.caption = first.querySelector("figcaption").textContent;
+noise.value = "gaussian:15";
+noise.dispatchEvent(new Event("change"));
+found.instead = method.value;
+found.disabled = [...method.options].filter(each => each.disabled).map(each => each.value);
+const heading = document.querySelectorAll("#table th")[2];
+const order = () => [...document.querySelectorAll("#table tbody tr")].map(row => Number(row.cells[2].dataset.value));
+heading.firstElementChild.click();
+found.descending = order();
+found.sort = heading.getAttribute("aria-sort");
+heading.firstElementChild.click();
+found.ascending = order();
+await Promise.all([...document.images].map(image => image.decode()));
+const loaded = performance.getEntriesByType("resource").map(each => each.name);
+found.fetched = loaded.filter(name => !name.startsWith("data:"));
+found.unlabelled = [...document.querySelectorAll("input, select, button")].filter(
+  each => !(each.getAttribute("aria-label") || each.textContent || (each.labels && each.labels.length))).length;
+found.wide = document.documentElement.scrollWidth - innerWidth;
+return found;
 """
-
-
-class Driven(http.server.BaseHTTPRequestHandler):
-    """Serves one page and takes what its script has found."""
-
-    text: ClassVar[bytes]
-    asked: ClassVar[list[str]]
-    found: ClassVar[queue.Queue[dict[str, Any]]]
-
-    def do_GET(self) -> None:
-        self.asked.append(self.path)
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html; charset=utf-8")
-        self.end_headers()
-        self.wfile.write(self.text)
-
-    def do_POST(self) -> None:
-        self.found.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        pass
-
-
-def drive(page: Path, folder: Path, width: int, script: str = DRIVE) -> dict[str, Any]:
-    """Open a page in Chromium, run a script in it, and return what that found."""
-    assert CHROMIUM is not None
-    text = page.read_text(encoding="utf-8").replace("<head>", CATCH, 1).replace("</body>", script + "</body>")
-    handler = type("One", (Driven,), {"text": text.encode(), "asked": [], "found": queue.Queue()})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        call = [CHROMIUM, *FLAGS, f"--user-data-dir={folder / 'profile'}", f"--window-size={width},900"]
-        browser = subprocess.Popen(
-            [*call, f"http://127.0.0.1:{server.server_port}/"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        try:
-            found: dict[str, Any] = handler.found.get(timeout=120)
-        finally:
-            browser.terminate()
-            browser.wait(timeout=30)
-            server.shutdown()
-    assert handler.asked == ["/"], "nothing but the page was asked for"
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -158,11 +90,10 @@ def test_page_is_whole_and_needs_nothing_else(page: Path) -> None:
     assert [path.name for path in page.parent.iterdir()] == ["page.html"], "no temporary file is left"
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+@browser
 @pytest.mark.parametrize("width", [1400, 500])
 def test_page_works_in_a_browser(page: Path, tmp_path: Path, width: int) -> None:
-    found = drive(page, tmp_path, width)
-    assert "failed" not in found, found["failed"]
+    found = drive(page, tmp_path, width, DRIVE)
     assert found["errors"] == [] and found["fetched"] == [] and found["unlabelled"] == 0
     assert (found["chosen"], found["cut"], found["swapped"]) == ("tv", "20%", True)
     assert found["gray"] == pytest.approx(128, abs=12), "the residual's mean is about gray"

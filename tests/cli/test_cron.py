@@ -1,29 +1,23 @@
-"""What a scheduler expects: little to say, nothing needed from the environment, and an end when it is asked for."""
+"""What a scheduler expects: little to say, and nothing needed from the environment."""
 
 from __future__ import annotations
 
 import io
 import os
-import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from denoiser.cli.main import main
 from denoiser.errors import ExitCode
-from tests.batch.fakes import leftovers, tree
-from tests.cli.helpers import patience, start
+from tests.batch.fakes import tree
+from tests.cli.helpers import start
 
-posix = pytest.mark.skipif(os.name == "nt", reason="cron and signals as POSIX has them")
 NOWHERE = Path("/proc")
 """A working directory in which even root cannot write."""
 
 
-@posix
+@pytest.mark.skipif(os.name == "nt", reason="cron is of POSIX")
 @pytest.mark.skipif(not NOWHERE.is_dir(), reason="needs a directory that nobody can write to")
 def test_cron(pictures: Path, tiny_model: Path, tmp_path: Path) -> None:
     out, metrics = tmp_path / "out", tmp_path / "denoiser.prom"
@@ -78,42 +72,3 @@ def test_a_stream_gives_the_bytes_of_a_file(
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO((pictures / name).read_bytes())))
         assert main(["run", "-", "-", *model]) == ExitCode.OK
         assert capfdbinary.readouterr().out == (tmp_path / name).read_bytes()
-
-
-@pytest.fixture(scope="module")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures that keep the network busy for a while."""
-    folder = tmp_path_factory.mktemp("photographs") / "in"
-    folder.mkdir()
-    noise = np.random.default_rng(0).integers(0, 255, (1000, 1200, 3), dtype=np.uint8)
-    for index in range(12):
-        Image.fromarray(np.roll(noise, index, 0)).save(folder / f"{index:02}.png", compress_level=0)
-    return folder
-
-
-STAGES: dict[str, Callable[[Path], bool]] = {
-    "starting": lambda out: True,
-    "planned": lambda out: (out / ".denoiser" / "lock").exists(),
-    "writing": lambda out: bool(leftovers(out)),
-    "between files": lambda out: bool(list(out.glob("*.png"))),
-}
-
-
-@posix
-@pytest.mark.parametrize("stage", STAGES)
-def test_sigterm_ends_a_run_soon(photographs: Path, tmp_path: Path, stage: str) -> None:
-    out = tmp_path / "out"
-    process = start("run", photographs, out, "--precision", "fp32", "--device", "cpu")
-    deadline = time.monotonic() + 60
-    while not STAGES[stage](out) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.005)
-    asked = time.monotonic()
-    process.send_signal(signal.SIGTERM)
-    told, mail = process.communicate(timeout=60)
-    # Before the program has begun there is nobody to turn the signal into an exit code; shells call that 143 as well.
-    assert process.returncode in ((-signal.SIGTERM, 143) if stage == "starting" else (143,)), mail
-    assert time.monotonic() - asked < 5 * patience()
-    assert told == b"" and b"Traceback" not in mail
-    assert leftovers(out) == [] if out.exists() else True
-    for path in out.glob("*.png"):
-        assert np.asarray(Image.open(path)).shape == (1000, 1200, 3)
