@@ -15,8 +15,10 @@ written as PNG and as JPEG (quality 92). Then:
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -32,9 +34,10 @@ from torch import nn
 
 import denoiser
 from denoiser import weights
-from denoiser.cli.main import keep_freed_memory
+from denoiser.cli.main import TORCH_SETTINGS, keep_freed_memory
 from denoiser.inference import devices
 from denoiser.inference.network import Network
+from denoiser.inference.sizing import CPU_WINDOW, FLOW_WINDOW
 from denoiser.tiling import choose_tile
 
 SIGMA = 15
@@ -57,28 +60,27 @@ def make_photographs(clean: Path, folder: Path, count: int, side: int) -> float:
 
 
 def network_only(precision: str, side: int, seconds: float = 8.0) -> float:
-    """Megapixels per second of forward passes, one window per processor at a time."""
+    """Megapixels per second of the network alone, one window per processor at a time."""
     module, _ = weights.load("unet")
     needs = module.needs
     network = Network(module, torch.device("cpu"), precision)
-    halo = -(-needs.receptive_field // needs.multiple_of) * needs.multiple_of
-    height, width = choose_tile(side, side, halo, needs.multiple_of, 2**21)
+    most = FLOW_WINDOW if needs.flows else CPU_WINDOW
+    height, width = choose_tile(side, side, needs.receptive_field, needs.multiple_of, most)
     workers = devices.threads()
+    ready = threading.Barrier(workers)
 
     def work(_: int) -> int:
         torch.set_num_threads(1)
-        x, white, sigma = torch.rand(1, 3, height, width), torch.ones(1), torch.zeros(1)
-        network.residual(x, white, sigma)
-        barrier.append(1)
-        while len(barrier) < workers:
-            time.sleep(0.001)
+        stored = torch.randint(0, 256, (1, height, width, 3), dtype=torch.uint8)
+        levels = torch.tensor([[1 / 255], [1.0], [0.0]])
+        network.compute(stored, levels)
+        ready.wait()
         start, count = time.perf_counter(), 0
         while time.perf_counter() - start < seconds:
-            network.residual(x, white, sigma)
+            network.compute(stored, levels)
             count += 1
         return count * height * width / (time.perf_counter() - start)
 
-    barrier: list[int] = []
     with ThreadPoolExecutor(workers) as pool:
         return sum(pool.map(work, range(workers))) / 1e6
 
@@ -123,7 +125,9 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=2450)
     parser.add_argument("--skip-bm3d", action="store_true")
     arguments = parser.parse_args()
-    keep_freed_memory()  # as the command does
+    for variable, value in TORCH_SETTINGS.items():  # as the command does
+        os.environ.setdefault(variable, value)
+    keep_freed_memory()
     print(f"{devices.threads()} processors, torch {torch.__version__}, {arguments.pictures} pictures", flush=True)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -55,7 +55,7 @@ class Moments:
             self.shift = float(values.mean(dtype=np.float64))
         shifted = np.subtract(values, self.shift, dtype=np.promote_types(values.dtype, np.float32)).ravel()
         self.count += values.size
-        self.total += float(shifted.sum(dtype=np.float64))
+        self.total += float(shifted.sum())  # numpy adds in pairs, which loses next to nothing
         self.squares += float(np.dot(shifted, shifted))
         self.low = min(self.low, float(values.min()))
         self.high = max(self.high, float(values.max()))
@@ -114,7 +114,10 @@ class Checks:
         step = max(1, CHUNK // max(1, values[0].size))
         for top in range(0, len(values), step):
             rows = slice(top, top + step)
-            if not self.finite or not math.isfinite(float(values[rows].sum(dtype=np.float64))):
+            # A sum is finite, or too large for its type, unless one of the values is not finite.
+            with np.errstate(over="ignore", invalid="ignore"):
+                finite = np.isfinite(values[rows].sum()) or np.isfinite(values[rows]).all()
+            if not self.finite or not finite:
                 self.finite = False
                 return
             there = slice(None) if missing is None else ~missing[rows]

@@ -18,7 +18,7 @@ from denoiser.inference import devices, probes, sizing
 from denoiser.inference import uncertainty as stating
 from denoiser.inference.batching import Piece
 from denoiser.inference.engine import make_engine
-from denoiser.inference.network import needs_of
+from denoiser.inference.network import FLOW_FROM, FLOW_PIXELS, needs_of
 from denoiser.inference.options import InferenceOptions
 from denoiser.inference.sizing import Sizing
 from denoiser.inference.stream import Stream
@@ -114,13 +114,17 @@ class Denoiser:
         bytes_per_pixel, elements_per_pixel = probes.footprint(network, multiple)
         pixels_at_once = self._budget * ACTIVATION_SHARE / (bytes_per_pixel * ALLOCATED)
         # Few workers with large windows do less work in all than many with small ones, because halos cost less.
-        self._engine.limit_workers(int(pixels_at_once / (sizing.CPU_WINDOW / 2)))
+        self._engine.limit_workers(int(pixels_at_once / (FLOW_FROM if network.can_flow else sizing.CPU_WINDOW / 2)))
         limit = max(1, int(min(pixels_at_once / self._engine.workers, sizing.MOST_ELEMENTS / elements_per_pixel)))
+        largest = sizing.CPU_WINDOW if on_cpu else limit
+        if network.can_flow and limit > FLOW_FROM:
+            limit = int((limit - FLOW_PIXELS) * bytes_per_pixel / sizing.FLOW_BYTES)
+            largest = sizing.FLOW_WINDOW
         found = Sizing(
             tile=options.tile if isinstance(options.tile, int) else None,
             halo=0,
             multiple=multiple,
-            window_pixels=min(limit, sizing.CPU_WINDOW) if on_cpu else limit,
+            window_pixels=min(limit, largest),
             batch_pixels=min(limit, sizing.CPU_BATCH if on_cpu else sizing.GPU_BATCH),
             batch=options.batch if isinstance(options.batch, int) else None,
             whole_batches=not on_cpu,

@@ -12,6 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from denoiser.models.needs import Needs
+from denoiser.models.rows import Flow
+
+FLOW_PIXELS = 2**19
+"""Pixels that a network which takes pictures row by row gets at a time, about. With fewer, more of the work is for the
+rows around them; more leave the caches."""
+
+FLOW_ROWS = 16
+"""Fewest rows at a time, in very wide pictures."""
+
+FLOW_FROM = 2**20
+"""Windows of more pixels are computed so; for smaller ones it is not worth it."""
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -44,6 +55,8 @@ class Network:
         self.module = copy.deepcopy(module).eval().requires_grad_(False)
         self.module.to(device=device, dtype=self.dtype)
         self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+        # On other devices large windows cost no more per pixel than small ones.
+        self.can_flow = device.type == "cpu" and needs_of(module).flows
 
     @torch.inference_mode()
     def residual(self, x: Tensor, white: Tensor, sigma: Tensor) -> Tensor:
@@ -104,6 +117,9 @@ class Network:
         if stored.dtype is torch.int16:
             # torch has few kernels for uint16, and none at all on some devices.
             stored = stored.to(torch.int32).bitwise_and_(0xFFFF)
+        if not uncertainty and self.flows(*stored.shape[:3]):
+            values = self._in_rows(stored, scale, white)
+            return values, _finite(values)
         x = stored.to(torch.float32).mul_(scale[:, None, None, None]).permute(0, 3, 1, 2)  # (N, C, H, W), channels last
         colour = x.expand(-1, 3, -1, -1)
         found = self.uncertainty(colour, white) if uncertainty else self.residual(colour, white, sigma)  # (N, 3, H, W)
@@ -111,6 +127,35 @@ class Network:
             found = found.mean(dim=1, keepdim=True)
         values = (found if uncertainty else x - found).permute(0, 2, 3, 1).contiguous()  # (N, H, W, C)
         return values, _finite(values)
+
+    def flows(self, items: int, height: int, width: int) -> bool:
+        """Whether a batch of windows of this size is computed row by row."""
+        return self.can_flow and items == 1 and height * width > FLOW_FROM
+
+    @torch.inference_mode()
+    def _in_rows(self, stored: Tensor, scale: Tensor, white: Tensor) -> Tensor:
+        """:meth:`compute` for one window, with the same values, a few rows at a time."""
+        height, width = stored.shape[1:3]
+        multiple = needs_of(self.module).multiple_of
+        step = max(FLOW_PIXELS // width, FLOW_ROWS) // multiple * multiple or multiple
+        values = torch.empty(stored.shape, dtype=torch.float32)
+        begin: Any = self.module.flow
+        flow: Flow = begin()
+        level = white.to(self.dtype)[:, None, None, None]
+        done = 0
+        for start in range(0, height, step):
+            rows = slice(start, min(start + step, height))
+            x = torch.mul(stored[:, rows], scale, out=values[:, rows]).permute(0, 3, 1, 2)
+            with _faithful_arithmetic(self.device):
+                found = flow(self._planes(x.expand(-1, 3, -1, -1)), level, rows.stop == height)
+            if found is None:
+                continue
+            found = found.permute(0, 2, 3, 1)  # (1, h', W, 3), of rows from `done` on
+            if stored.shape[3] == 1:
+                found = found.float().mean(dim=3, keepdim=True)
+            values[:, done : done + found.shape[1]] -= found
+            done += found.shape[1]
+        return values
 
 
 def _finite(values: Tensor) -> Tensor:

@@ -12,6 +12,13 @@ CPU_WINDOW = 2**21
 """Most pixels of a window on the CPU. Speed per pixel is flat up to about two megapixels and falls
 beyond, where activations leave the caches for good; smaller windows pay more for their halos."""
 
+FLOW_WINDOW = 2**23
+"""The same where the network takes windows row by row: only their number matters then, of which there should be
+enough for all processors."""
+
+FLOW_BYTES = 24
+"""What a pixel of such a window costs beyond the rows that are computed at a time: three values, and three results."""
+
 CPU_BATCH = 2**17
 """Pixels of a batch of small windows on the CPU: larger ones are not faster, and hold results back longer."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,27 +22,39 @@ class ConvReLU(nn.Sequential):
         return relu_of(self[0], x)
 
 
-def relu_of(conv: nn.Module, x: Tensor) -> Tensor:
-    """``relu(conv(x))``; see :func:`_in_one_pass`."""
+def relu_of(conv: nn.Module, x: Tensor, padding: tuple[int, int] | None = None) -> Tensor:
+    """``relu(conv(x))``, with another padding where one is given; see :func:`_in_one_pass`."""
     if not _in_one_pass(conv, x):
-        return F.relu(conv(x), inplace=True)
+        return F.relu(_convolved(conv, x, padding), inplace=True)
     result: Tensor = torch.ops.mkldnn._convolution_pointwise(
-        x, conv.weight, conv.bias, conv.padding, conv.stride, conv.dilation, conv.groups, "relu", [], ""
+        x, conv.weight, conv.bias, padding or conv.padding, conv.stride, conv.dilation, conv.groups, "relu", [], ""
     )
     return result
 
 
-def sum_of(other: Tensor, conv: nn.Module, x: Tensor, relu: bool = False) -> Tensor:
-    """``other + conv(x)``, or the ReLU of it; see :func:`_in_one_pass`."""
+def sum_of(
+    other: Tensor, conv: nn.Module, x: Tensor, relu: bool = False, padding: tuple[int, int] | None = None
+) -> Tensor:
+    """``other + conv(x)``, or the ReLU of it, as :func:`relu_of`."""
     if not _in_one_pass(conv, x):
-        result = other + conv(x)
+        result = other + _convolved(conv, x, padding)
         return F.relu(result, inplace=True) if relu else result
-    shape = conv.padding, conv.stride, conv.dilation, conv.groups
+    shape = padding or conv.padding, conv.stride, conv.dilation, conv.groups
     then = "relu" if relu else None
     fused: Tensor = torch.ops.mkldnn._convolution_pointwise.binary(
         x, other, conv.weight, conv.bias, *shape, "add", None, then, [], ""
     )
     return fused
+
+
+def _convolved(conv: nn.Module, x: Tensor, padding: tuple[int, int] | None) -> Tensor:
+    result: Tensor
+    if padding is None:
+        result = conv(x)
+    else:
+        like: Any = conv
+        result = F.conv2d(x, like.weight, like.bias, like.stride, padding, like.dilation, like.groups)
+    return result
 
 
 def _in_one_pass(conv: nn.Module, x: Tensor) -> bool:

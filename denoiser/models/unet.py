@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from denoiser.models.layers import relu_of, sum_of
 from denoiser.models.needs import Needs
 from denoiser.models.network import Network
+from denoiser.models.rows import ACROSS, Chain, Edges, Flow, Layer, Part, Run, Scale, convolution, padded
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,19 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return sum_of(x, self.conv2, relu_of(self.conv1, x))
 
+    def rows(self, x: Tensor, edges: Edges) -> Tensor:
+        """The same for some rows of a picture; two are lost at each end that is not an edge."""
+        inner = relu_of(self.conv1, padded(x, edges), ACROSS)
+        own = x[:, :, 0 if edges.top else 2 : x.shape[2] - (0 if edges.bottom else 2)]
+        return sum_of(own, self.conv2, padded(inner, edges), padding=ACROSS)
+
 
 def _blocks(channels: int, count: int) -> nn.Sequential:
     return nn.Sequential(*[ResidualBlock(channels) for _ in range(count)])
+
+
+def _layers(blocks: nn.Module) -> list[Layer]:
+    return [Layer(cast(ResidualBlock, block).rows, 2) for block in blocks.children()]
 
 
 class UNet(Network):
@@ -97,13 +109,11 @@ class UNet(Network):
             channels=3,
             multiple_of=coarsest,
             receptive_field=reach + coarsest - 1,
+            flows=True,
         )
 
     def forward(self, x: Tensor, white: Tensor) -> Tensor:
-        x = torch.cat([x, white.expand(-1, 1, x.shape[2], x.shape[3])], dim=1)  # (N, 4, H, W)
-        x = F.pixel_unshuffle(x, self.config.stem)  # (N, 4 s s, H/s, W/s)
-        # pixel_unshuffle drops channels_last; every convolution after it would pay for the reorder.
-        x = self.head(x.contiguous(memory_format=torch.channels_last))
+        x = self.head(self._planes(x, white))
         skips = []
         for blocks, down in zip(self.encoder, self.down, strict=True):
             x = blocks(x)
@@ -113,3 +123,28 @@ class UNet(Network):
         for blocks, up in zip(reversed(self.decoder), reversed(self.up), strict=True):
             x = blocks(up(x).add_(skips.pop()))
         return F.pixel_shuffle(self.tail(x), self.config.stem)
+
+    def flow(self) -> Flow:
+        """A pass down one picture that gives what :meth:`forward` gives, a few rows at a time."""
+        head, tail = [convolution(self.head)], [convolution(self.tail)]
+        if not self.encoder:
+            parts: Part = Run([*head, *_layers(self.middle), *tail])
+        else:
+            parts = Chain([Run([layer]) for layer in _layers(self.middle)])
+        for index in reversed(range(len(self.encoder))):
+            finest = index == 0
+            encode = Run([*(head if finest else []), *_layers(self.encoder[index])], multiple=2)
+            decode = Run([*_layers(self.decoder[index]), *(tail if finest else [])])
+            parts = Scale(encode, self.down[index], parts, self.up[index], decode)
+
+        def push(x: Tensor, white: Tensor, last: bool) -> Tensor | None:
+            rows = parts.push(self._planes(x, white), last)
+            return None if rows is None else F.pixel_shuffle(rows, self.config.stem)
+
+        return push
+
+    def _planes(self, x: Tensor, white: Tensor) -> Tensor:
+        """What the first convolution sees, (N, 4 s s, H/s, W/s)."""
+        x = torch.cat([x, white.expand(-1, 1, x.shape[2], x.shape[3])], dim=1)  # (N, 4, H, W)
+        # pixel_unshuffle drops channels_last; every convolution after it would pay for the reorder.
+        return F.pixel_unshuffle(x, self.config.stem).contiguous(memory_format=torch.channels_last)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from denoiser.errors import UsageError
-from denoiser.inference import Denoiser, InferenceOptions, Piece
+from denoiser.inference import Denoiser, InferenceOptions, Piece, network
 from denoiser.models import Needs, build
 from denoiser.tiling import round_up
 from tests.inference.networks import Identity, Tiny, Told
@@ -142,6 +142,24 @@ def test_companions_in_a_batch_change_no_bit(flagship: torch.nn.Module, precisio
             company = [piece(height, width, channels, seed=2 + i) for i in range(others)]
             assert np.array_equal(alone, dict(number(model.stream([first, *company])))[0])
             assert np.array_equal(alone, dict(number(model.stream([*company, first])))[others])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_large_windows_computed_row_by_row_are_the_same(
+    flagship: torch.nn.Module, precision: str, channels: int, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = (np.random.default_rng(0).random((333, 147, channels)) * 255).astype(dtype)
+    one = Piece(stored, 1 / 255, 1.0, above=8, below=13)
+    model = Denoiser(flagship, None, InferenceOptions(device="cpu", precision=precision, tile="none"))
+    whole = only(model.stream([one]))
+    for pixels in (1, 2**13, 2**15):
+        monkeypatch.setattr(network, "FLOW_FROM", 2**14)
+        monkeypatch.setattr(network, "FLOW_PIXELS", pixels)
+        found = only(model.stream([one]))
+        assert np.abs(found - whole).max() <= (1e-5 if precision == "fp32" else 0)
+    assert np.array_equal(stored, one.values)
 
 
 def number(results: Iterator[tuple[Piece, NDArray[np.float32]]]) -> Iterator[tuple[int, NDArray[np.float32]]]:
