@@ -67,11 +67,11 @@ of spinning leave the processors to the threads that read and write: with anothe
 megapixel through ``unet`` took 1.06 s instead of 1.75 s."""
 
 
-MALLOC_SETTINGS = {-8: 1, -4: 0, -1: -1}
-"""glibc's M_ARENA_MAX, M_MMAP_MAX and M_TRIM_THRESHOLD: one heap for all threads, all memory from it, nothing given
-back. By default large arrays are given back to the system as soon as they are freed, and the heaps of threads whenever
-they are empty, and the same pages are cleared again for the next layer: a quarter of all time where windows are large.
-"""
+MALLOC_SETTINGS = {-8: 1, -3: 2**25, -1: 2**30}
+"""glibc's M_ARENA_MAX; M_MMAP_THRESHOLD, at its largest; and M_TRIM_THRESHOLD: one heap for all threads that is hardly
+ever given back. By default the features of a window are given back to the system after every layer, and the heaps of
+threads whenever they are empty, and the same pages are cleared again for the next layer. ``unet`` is up to a quarter
+faster on two cores so, for 8% more memory."""
 
 
 def keep_freed_memory() -> None:

@@ -18,7 +18,7 @@ from denoiser.inference import devices, probes, sizing
 from denoiser.inference import uncertainty as stating
 from denoiser.inference.batching import Piece
 from denoiser.inference.engine import make_engine
-from denoiser.inference.network import FLOW_FROM, FLOW_PIXELS, needs_of
+from denoiser.inference.network import needs_of
 from denoiser.inference.options import InferenceOptions
 from denoiser.inference.sizing import Sizing
 from denoiser.inference.stream import Stream
@@ -112,23 +112,24 @@ class Denoiser:
         network = self._engine.network(self.precision)
         on_cpu = self.device.type == "cpu"
         bytes_per_pixel, elements_per_pixel = probes.footprint(network, multiple)
-        pixels_at_once = self._budget * ACTIVATION_SHARE / (bytes_per_pixel * ALLOCATED)
+        room = self._budget * ACTIVATION_SHARE
+        pixels_at_once = room / (bytes_per_pixel * ALLOCATED)
         # Few workers with large windows do less work in all than many with small ones, because halos cost less.
-        self._engine.limit_workers(int(pixels_at_once / (FLOW_FROM if network.can_flow else sizing.CPU_WINDOW / 2)))
+        for_flow = int((room / self._engine.workers - sizing.FLOW_ROWS_BYTES) / sizing.FLOW_BYTES)
+        self._engine.limit_workers(int(pixels_at_once / (sizing.CPU_WINDOW / 2)))
         limit = max(1, int(min(pixels_at_once / self._engine.workers, sizing.MOST_ELEMENTS / elements_per_pixel)))
+        flows = network.can_flow and for_flow > sizing.CPU_WINDOW
         largest = sizing.CPU_WINDOW if on_cpu else limit
-        if network.can_flow and limit > FLOW_FROM:
-            limit = int((limit - FLOW_PIXELS) * bytes_per_pixel / sizing.FLOW_BYTES)
-            largest = sizing.FLOW_WINDOW
         found = Sizing(
             tile=options.tile if isinstance(options.tile, int) else None,
             halo=0,
             multiple=multiple,
-            window_pixels=min(limit, largest),
+            window_pixels=min(for_flow, sizing.FLOW_WINDOW) if flows else min(limit, largest),
             batch_pixels=min(limit, sizing.CPU_BATCH if on_cpu else sizing.GPU_BATCH),
             batch=options.batch if isinstance(options.batch, int) else None,
             whole_batches=not on_cpu,
             never_cut=options.tile == "none",
+            widest=sizing.FLOW_WIDTH if flows else None,
         )
         if found.tile is not None:
             # The user's tile stands, whatever the estimate says; if it does not fit, it shrinks then.

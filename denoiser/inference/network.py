@@ -21,7 +21,7 @@ rows around them; more leave the caches."""
 FLOW_ROWS = 16
 """Fewest rows at a time, in very wide pictures."""
 
-FLOW_FROM = 2**20
+FLOW_FROM = 2**21
 """Windows of more pixels are computed so; for smaller ones it is not worth it."""
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
