@@ -117,11 +117,18 @@ class Item(NamedTuple):
         columns = reflect(window.left, right, values.shape[1])
         out[:] = values[rows[:, None], columns]
 
-    def write(self, result: NDArray[np.float32]) -> None:
-        """Put the kept part of a window's result, (height, width, C), in its place."""
+    def write(self, result: NDArray[np.float32], owned: bool) -> None:
+        """Put the kept part of a window's result, (height, width, C), in its place.
+
+        Where that is the whole result of the piece, and nobody else has it (``owned``), it becomes the piece's: large
+        pictures are not copied once more.
+        """
         rows, columns = self.window.kept
-        above = self.job.piece.above
-        self.job.result[rows.start - above : rows.stop - above, columns] = result[self.window.kept_inside]
+        above, kept = self.job.piece.above, result[self.window.kept_inside]
+        if owned and kept.shape == self.job.result.shape:
+            self.job.result = kept
+        else:
+            self.job.result[rows.start - above : rows.stop - above, columns] = kept
 
 
 class Levels(NamedTuple):
@@ -146,8 +153,13 @@ def gather(items: Sequence[Item], out: NDArray[Any]) -> Levels:
     return Levels(*levels)
 
 
-def scatter(items: Sequence[Item], results: NDArray[np.float32], finite: NDArray[np.bool_]) -> list[Item]:
-    """Put results in their places. Returns the items whose result is not finite."""
+def scatter(
+    items: Sequence[Item], results: NDArray[np.float32], finite: NDArray[np.bool_], owned: bool = False
+) -> list[Item]:
+    """Put results in their places. Returns the items whose result is not finite.
+
+    ``owned`` says that the memory of the results will not be used for others.
+    """
     for item, result in zip(items, results, strict=False):
-        item.write(result)
+        item.write(result, owned and len(results) == 1)
     return [item for item, good in zip(items, finite, strict=False) if not good]

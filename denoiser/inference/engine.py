@@ -101,7 +101,7 @@ def _run(network: Network, items: Sequence[Item], key: Key, places: int) -> list
     stored = np.empty((places, key.height, key.width, key.channels), key.dtype)
     levels = torch.from_numpy(np.stack(gather(items, stored)))
     values, finite = network.compute(as_tensor(stored).to(network.device), levels.to(network.device), key.uncertainty)
-    return scatter(items, values.cpu().numpy(), finite.cpu().numpy())
+    return scatter(items, values.cpu().numpy(), finite.cpu().numpy(), owned=True)
 
 
 @dataclass(frozen=True)
