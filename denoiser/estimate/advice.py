@@ -39,6 +39,9 @@ WORDS = {
 }
 """What a trait says of a picture above its centre and below."""
 
+PICTURE = frozenset({"texture", "texture_fineness"})
+"""Traits of what is under the noise, where they can be told apart."""
+
 
 @dataclass(frozen=True)
 class Advice:
@@ -51,7 +54,8 @@ class Advice:
 def choose(estimate: Estimate) -> Advice:
     """Choose between the bundled networks for white noise and for that of cameras.
 
-    The fitted rule weighs the estimate's traits; the one that counts most for the choice is the reason.
+    The fitted rule weighs the estimate's traits. The reason is the one that counts most for the choice, of those of the
+    noise if any of them does.
 
     Parameters
     ----------
@@ -66,7 +70,9 @@ def choose(estimate: Estimate) -> Advice:
     rule = next(each for each in rules().values() if each.terms.keys() == estimate.traits.keys())
     parts = rule.parts(estimate.traits)
     photo = rule.bias + sum(parts.values()) > 0
-    strongest = max(parts, key=lambda name: parts[name] if photo else -parts[name])
+    reasons = {name: part if photo else -part for name, part in parts.items()}
+    of_noise = [name for name in reasons if name not in PICTURE and reasons[name] > 0]
+    strongest = max(of_noise or reasons, key=lambda name: reasons[name])
     return Advice(PHOTO_MODEL if photo else WHITE_MODEL, _reason(estimate, rule, strongest))
 
 
