@@ -29,7 +29,7 @@ FLAT_STD = {"integer": 0.15, "float": 1e-3}
 noisy flat field may well come out flat in integers, whose steps hide the rest, and noise of a fifth of the range
 on black, which is clipped to a deviation of 0.12, as pure black."""
 
-CHUNK = 1 << 16
+CHUNK = 1 << 17
 """Values looked at together: few enough to stay in a core's cache."""
 
 

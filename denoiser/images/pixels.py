@@ -31,7 +31,7 @@ FILL_RADIUS = 16
 
 _NEIGHBOURS = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 0))
 
-_CHUNK = 1 << 16
+_CHUNK = 1 << 17
 """Values converted at a time on the way back: few enough to stay in a core's cache."""
 
 
