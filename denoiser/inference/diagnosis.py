@@ -259,7 +259,8 @@ def versions() -> dict[str, str]:
     from denoiser import __version__
 
     found = {"denoiser": __version__, "Python": platform.python_version()}
-    return found | {name: _version(name) or "missing" for name in LIBRARIES}
+    found |= {name: _version(name) or "missing" for name in LIBRARIES}
+    return found | {"torch": torch.__version__}  # with the build, such as +cpu
 
 
 def _version(name: str) -> str:

@@ -28,6 +28,16 @@ class Needs:
 NEEDS = Needs()
 
 
+@dataclass(frozen=True)
+class Device:
+    """Where the network is, as torch tells it."""
+
+    type: str
+
+
+CPU = Device("cpu")
+
+
 @dataclass
 class FakeDenoiser:
     """Averages three rows; batches pieces, works lazily and in order, as the real one does.
@@ -44,6 +54,7 @@ class FakeDenoiser:
 
     batch: int = 4
     seconds: float = 0.0
+    device: Device = CPU
     precision: str = "fp32"
     fails: Callable[[Any], bool] | None = None
     spoils: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None
