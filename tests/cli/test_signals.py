@@ -107,12 +107,12 @@ import hashlib
 from denoiser.cli import signals
 signals.GUARD_SECONDS = 0.2
 with signals.ending():
-    print("ready", flush=True)
     while True:
         try:
+            print("ready", flush=True)
             hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # minutes, in which Python runs no handler
         except BaseException:
-            pass  # the signal came before it had begun
+            pass  # the signal came before that had begun
 """
 
 
