@@ -114,17 +114,18 @@ class Denoiser:
         bytes_per_pixel, elements_per_pixel = probes.footprint(network, multiple)
         room = self._budget * ACTIVATION_SHARE
         pixels_at_once = room / (bytes_per_pixel * ALLOCATED)
-        # Few workers with large windows do less work in all than many with small ones, because halos cost less.
+        # Pictures go row by row only where there is room for that on all processors.
         for_flow = int((room / self._engine.workers - sizing.FLOW_ROWS_BYTES) / sizing.FLOW_BYTES)
+        flows = network.can_flow and for_flow > sizing.CPU_WINDOW
+        # Few workers with large windows do less work in all than many with small ones, because halos cost less.
         self._engine.limit_workers(int(pixels_at_once / (sizing.CPU_WINDOW / 2)))
         limit = max(1, int(min(pixels_at_once / self._engine.workers, sizing.MOST_ELEMENTS / elements_per_pixel)))
-        flows = network.can_flow and for_flow > sizing.CPU_WINDOW
-        largest = sizing.CPU_WINDOW if on_cpu else limit
+        window_pixels = min(limit, sizing.CPU_WINDOW) if on_cpu else limit
         found = Sizing(
             tile=options.tile if isinstance(options.tile, int) else None,
             halo=0,
             multiple=multiple,
-            window_pixels=min(for_flow, sizing.FLOW_WINDOW) if flows else min(limit, largest),
+            window_pixels=min(for_flow, sizing.FLOW_WINDOW) if flows else window_pixels,
             batch_pixels=min(limit, sizing.CPU_BATCH if on_cpu else sizing.GPU_BATCH),
             batch=options.batch if isinstance(options.batch, int) else None,
             whole_batches=not on_cpu,

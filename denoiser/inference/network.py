@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from denoiser.inference.sizing import CPU_WINDOW
 from denoiser.models.needs import Needs
 from denoiser.models.rows import Flow
 
@@ -21,7 +22,7 @@ rows around them; more leave the caches."""
 FLOW_ROWS = 16
 """Fewest rows at a time, in very wide pictures."""
 
-FLOW_FROM = 2**21
+FLOW_FROM = CPU_WINDOW
 """Windows of more pixels are computed so; for smaller ones it is not worth it."""
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -25,7 +25,7 @@ class ConvReLU(nn.Sequential):
 def relu_of(conv: nn.Module, x: Tensor, padding: tuple[int, int] | None = None) -> Tensor:
     """``relu(conv(x))``, with another padding where one is given; see :func:`_in_one_pass`."""
     if not _in_one_pass(conv, x):
-        return F.relu(_convolved(conv, x, padding), inplace=True)
+        return F.relu(convolved(conv, x, padding), inplace=True)
     result: Tensor = torch.ops.mkldnn._convolution_pointwise(
         x, conv.weight, conv.bias, padding or conv.padding, conv.stride, conv.dilation, conv.groups, "relu", [], ""
     )
@@ -37,7 +37,7 @@ def sum_of(
 ) -> Tensor:
     """``other + conv(x)``, or the ReLU of it, as :func:`relu_of`."""
     if not _in_one_pass(conv, x):
-        result = other + _convolved(conv, x, padding)
+        result = other + convolved(conv, x, padding)
         return F.relu(result, inplace=True) if relu else result
     shape = padding or conv.padding, conv.stride, conv.dilation, conv.groups
     then = "relu" if relu else None
@@ -47,7 +47,8 @@ def sum_of(
     return fused
 
 
-def _convolved(conv: nn.Module, x: Tensor, padding: tuple[int, int] | None) -> Tensor:
+def convolved(conv: nn.Module, x: Tensor, padding: tuple[int, int] | None) -> Tensor:
+    """``conv(x)``, with another padding where one is given."""
     result: Tensor
     if padding is None:
         result = conv(x)

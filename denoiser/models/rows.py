@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from denoiser.models.layers import convolved
+
 Flow = Callable[[Tensor, Tensor, bool], Tensor | None]
 """A pass of a network down one picture: ``flow(x, white, last)`` takes its next rows, (1, 3, h, W) with h and W
 multiples of ``needs.multiple_of``, and gives the residual of those that are complete by them, (1, 3, h', W), or None.
@@ -55,7 +57,7 @@ ACROSS = (0, 1)
 
 
 def _convolved(conv: nn.Conv2d, x: Tensor, edges: Edges) -> Tensor:
-    return F.conv2d(padded(x, edges), conv.weight, conv.bias, padding=ACROSS)
+    return convolved(conv, padded(x, edges), ACROSS)
 
 
 def padded(x: Tensor, edges: Edges) -> Tensor:
