@@ -15,6 +15,7 @@ where the halo is at least the receptive field and every window begins on a mult
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -67,6 +68,28 @@ class Window:
         return Window(self.top, self.left, self.height, self.width, top, left, bottom, right)
 
 
+@dataclass(frozen=True)
+class Sheet:
+    """What pieces that follow each other down one page have in common.
+
+    Attributes
+    ----------
+    page : hashable
+        Equal for all pieces of one page, and for no others of a stream.
+    part : int
+        Which channels of the page they hold.
+    height : int
+        Rows of the page.
+    again : int
+        Rows that the results of two consecutive pieces may have in common.
+    """
+
+    page: Hashable
+    part: int
+    height: int
+    again: int = 0
+
+
 def round_up(value: int, multiple: int) -> int:
     """The smallest multiple of ``multiple`` that is not below ``value``."""
     return -(-value // multiple) * multiple
@@ -101,6 +124,11 @@ def _cut_into(count: int, padded: int, halo: int, multiple: int) -> _Axis:
     size = round_up(-(-(padded + 2 * halo * (count - 1)) // count), multiple)
     # Rounding up to the stride may have made one of them needless.
     return _Axis(1 if size >= padded else -(-(padded - 2 * halo) // (size - 2 * halo)), size)
+
+
+def width_of(count: int, width: int, halo: int, multiple: int) -> int:
+    """Width of windows of which ``count``, or fewer, lie side by side on a page; multiples as :func:`plan_windows`."""
+    return _cut_into(count, round_up(width, multiple), round_up(halo, multiple), multiple).size
 
 
 def _windows_along(length: int, tile: int, halo: int, multiple: int) -> list[tuple[int, int, int, int]]:

@@ -15,7 +15,6 @@ written as PNG and as JPEG (quality 92). Then:
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import tempfile
 import threading
@@ -33,8 +32,7 @@ from skimage.restoration import denoise_nl_means
 from torch import nn
 
 import denoiser
-from denoiser import weights
-from denoiser.cli.main import TORCH_SETTINGS, keep_freed_memory
+from denoiser import tuning, weights
 from denoiser.inference import devices
 from denoiser.inference.network import Network
 from denoiser.inference.sizing import CPU_WINDOW, FLOW_WINDOW
@@ -125,9 +123,8 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=2450)
     parser.add_argument("--skip-bm3d", action="store_true")
     arguments = parser.parse_args()
-    for variable, value in TORCH_SETTINGS.items():  # as the command does
-        os.environ.setdefault(variable, value)
-    keep_freed_memory()
+    tuning.set_environment()  # as the command does
+    tuning.keep_freed_memory()
     print(f"{devices.threads()} processors, torch {torch.__version__}, {arguments.pictures} pictures", flush=True)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -85,6 +85,9 @@ class Chooser:
             told[key] = ", ".join(words) if len(words) > 1 else told[key]
         return told | {"model": f"{AUTO} ({', '.join(self.networks)})"}
 
+    def keeps_rows(self, width: int, parts: int) -> bool:
+        return all(network.keeps_rows(width, parts) for network in self.networks.values())
+
     def advise(self, source: Source, white: float | None, black: float | None) -> Advice:
         """Choose by the noise of a file's first page; the other pages of a stack are taken to be like it."""
         page = source.header.pages[0]

@@ -70,7 +70,7 @@ class Intake:
         if self.denoiser is None:
             return Grid(0, 1, limit)
         context = self.denoiser.context_rows + self.shared.writer.controls.reach
-        return Grid(context, self.denoiser.row_multiple, limit, results=1 + stated)
+        return Grid(context, self.denoiser.row_multiple, limit, 1 + stated, self.denoiser.keeps_rows)
 
     def read(self, job: Job) -> None:
         """Put the bands of a file into its queue, one by one as there is memory for them.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from denoiser.batch.job import Job
 from denoiser.batch.reading import Band
 from denoiser.images.pixels import groups
+from denoiser.tiling import Sheet
 
 if TYPE_CHECKING:
     from denoiser.inference import Piece
@@ -26,9 +27,14 @@ def pieces_of(job: Job | None, band: Band) -> list[Piece]:
     asked = [(part, above, below, False) for part in parts]
     if band.stated:
         asked += [(part, band.above, band.below, True) for part in parts]
+    sheets: list[Sheet | None] = [None] * len(asked)
+    if job is not None and band.stop - band.start < band.height:
+        page, again = (job.turn, band.page), sum(band.fringe)
+        sheets = [Sheet(page, index, band.height, again) for index in range(len(asked))]
+    row = band.start - band.above
     return [
-        Piece(part, note.scale, note.white, over, under, tag=(job, band, index), uncertainty=stated)
-        for index, (part, over, under, stated) in enumerate(asked)
+        Piece(part, note.scale, note.white, over, under, (job, band, index), uncertainty=stated, sheet=sheet, row=row)
+        for index, ((part, over, under, stated), sheet) in enumerate(zip(asked, sheets, strict=True))
     ]
 
 

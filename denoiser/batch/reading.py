@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from denoiser.batch.flow import Lease
 from denoiser.images import Header, Page, Source
 from denoiser.images.image import Pixels
-from denoiser.images.pixels import FILL_RADIUS, Note, ValueRange, split, value_range
+from denoiser.images.pixels import FILL_RADIUS, Note, ValueRange, groups, split, value_range
 
 BAND_SHARE = 4
 """A band takes at most one in so many parts of the budget: one is read, one computed, one written, one spare."""
+LEAST_ROWS = 64
+"""Small bands have at least so many, if that is within the limit."""
 PIECE_BYTES = 4096
 """What a piece costs besides its pixels: objects and queues. It counts when pictures are tiny."""
 SMALL_FILE = 1 << 20
@@ -49,6 +51,8 @@ class Band:
         The planes with these rows, where there are any.
     results : list of array
         What the network made of the planes, one array per group of channels.
+    height : int
+        Rows of the page.
     stated : bool
         Whether the network is also asked how uncertain that is.
     deviations : list of array
@@ -69,6 +73,7 @@ class Band:
     fringe: tuple[int, int] = (0, 0)
     surround: Pixels | None = None
     results: list[NDArray[np.float32]] = field(default_factory=list)
+    height: int = 0
     stated: bool = False
     deviations: list[NDArray[np.float32]] = field(default_factory=list)
 
@@ -95,6 +100,10 @@ class Band:
             lease.release()
 
 
+def _never(width: int, parts: int) -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class Grid:
     """How pages are cut.
@@ -109,12 +118,17 @@ class Grid:
         Bytes that a band may take.
     results : int
         Values that the network gives for each value of colour.
+    keeps_rows : callable
+        Whether the network keeps its rows from band to band of a page so wide, of so many parts that are computed by
+        themselves. Small bands cost no more than large ones then: they take half as much, and the other half is left
+        to the network for its rows.
     """
 
     context: int
     multiple: int
     limit: int
     results: int = 1
+    keeps_rows: Callable[[int, int], bool] = _never
 
     @property
     def margin(self) -> int:
@@ -125,13 +139,19 @@ class Grid:
         """The grid for what is left of the budget besides so many bytes."""
         return replace(self, limit=max(self.limit - held // BAND_SHARE, self.limit // BAND_SHARE))
 
+    def light(self, page: Page) -> bool:
+        """Whether bands of a page that streams are small ones."""
+        return self.keeps_rows(page.width, len(groups(colours(page))))
+
     def band_rows(self, page: Page, streams: bool) -> int:
         """Rows per band: as many as fit, even over the bands of a page."""
         stored = page.width * page.channels * page.dtype.itemsize
         result = page.width * colours(page) * 4 * self.results
         if streams:
-            room = self.limit - 2 * (self.margin + FILL_RADIUS) * stored
-            rows = room // (stored + result)
+            around = 2 * (self.margin + FILL_RADIUS) * stored
+            rows = (self.limit - around) // (stored + result)
+            if self.light(page):
+                rows = min(rows, max((self.limit // 2 - around) // (stored + result), LEAST_ROWS))
         else:
             rows = self.limit // result  # the stored page is in memory anyway
         rows = max(1, rows // self.multiple)
@@ -243,7 +263,8 @@ class Reader:
             stop = min(start + rows, page.height)
             margin = 0 if self.passes else self.grid.margin
             top, bottom = max(0, start - margin), min(page.height, stop + margin)
-            room = lease(self._cost(page, stop - start, bottom - top if streams else 0))
+            cost = self._cost(page, stop - start, bottom - top if streams else 0)
+            room = lease(2 * cost if streams and self.grid.light(page) else cost)
             band = self._band(window, page, (top, start, stop, bottom), values)
             band.leases.append(room)
             if held is not None and stop == page.height:
@@ -269,6 +290,7 @@ class Reader:
             planes = planes[top - first : bottom - first]
             note = split(pixels, page, values)[1]
         band = Band(window.index, start, stop, pixels, colours(page), planes, start - top, bottom - stop, note)
+        band.height = page.height
         band.stated = self.stated
         if self.reach:
             band.fringe = min(self.reach, band.above), min(self.reach, band.below)

@@ -92,6 +92,9 @@ class Remote:
     def context_rows(self) -> int:
         return self.facts.context_rows
 
+    def keeps_rows(self, width: int, parts: int) -> bool:
+        return False  # bands go to whoever is free
+
     @property
     def row_multiple(self) -> int:
         return self.facts.row_multiple

@@ -6,12 +6,14 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from denoiser import tuning
 from denoiser.batch.items import Item
 from denoiser.batch.job import explained
 from denoiser.batch.parts import Part, Setup
@@ -177,9 +179,17 @@ def _source(run: str, path: Path) -> Source:
     return _opened[run, path]
 
 
+@cache
+def _tune() -> None:
+    """What the command does for its own process, once; torch is loaded after it."""
+    tuning.set_environment()
+    tuning.keep_freed_memory()
+
+
 def _part(setup: Setup, progress: _Notes) -> Part:
     """This process's part in a run, with a network that is loaded once."""
     if setup.run not in _parts:
+        _tune()
         while len(_parts) >= MOST_RUNS:
             del _parts[next(iter(_parts))]
         _parts[setup.run] = Part(setup, progress)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -10,6 +9,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from denoiser import tuning
 from denoiser.cli import benchmark, config, corrupt, doctor, estimate, models, run, signals, train
 from denoiser.cli import options as o
 from denoiser.errors import DenoiserError, ExitCode, Interrupted
@@ -58,30 +58,6 @@ Exit codes:
 """
 
 
-TORCH_SETTINGS = {
-    "THP_MEM_ALLOC_ENABLE": "1",
-    "OMP_WAIT_POLICY": "passive",
-}
-"""Read when torch is loaded. Huge pages save a page fault per 4 kB of activations. OpenMP threads that sleep instead
-of spinning leave the processors to the threads that read and write: with another process on both of two cores, one
-megapixel through ``unet`` took 1.06 s instead of 1.75 s."""
-
-
-MALLOC_SETTINGS = {-8: 1, -3: 2**25, -1: 2**30}
-"""glibc's M_ARENA_MAX; M_MMAP_THRESHOLD, at its largest; and M_TRIM_THRESHOLD: one heap for all threads that is hardly
-ever given back. By default the features of a window are given back to the system after every layer, and the heaps of
-threads whenever they are empty, and the same pages are cleared again for the next layer. ``unet`` is 5 to 20%
-faster on two cores so (windows of 0.3 to 2 megapixels), for at most a tenth more memory."""
-
-
-def keep_freed_memory() -> None:
-    """Let the allocator keep what is freed for what comes next; without effect where it is not glibc's."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        for setting, value in MALLOC_SETTINGS.items():
-            mallopt(setting, value)
-
-
 def build_app() -> typer.Typer:
     """The Typer application with all commands of the tables above."""
     app = typer.Typer(
@@ -126,8 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments : sequence of str, optional
         Without the program's name; by default those of the process.
     """
-    for variable, value in TORCH_SETTINGS.items():
-        os.environ.setdefault(variable, value)
+    tuning.set_environment()
     try:
         code = build_app()(args=arguments, prog_name="denoiser", standalone_mode=False)
     except typer.TyperException as error:
@@ -154,7 +129,7 @@ def program() -> NoReturn:
     A run that was interrupted has put everything in order when it returns, but windows may still be computed by threads
     that Python would wait for, which takes seconds where they are large.
     """
-    keep_freed_memory()
+    tuning.keep_freed_memory()
     with signals.ending():
         try:
             code = main()

@@ -3,7 +3,7 @@
 ``Denoiser`` is the door; ``stream`` is what the batch uses, ``denoise`` what Python users call. Inside:
 ``devices`` (what is there), ``network`` (one precision on one device), ``probes`` (measured once, when a
 network is loaded), ``sizing`` (windows and batches), ``batching`` (cut, gather, scatter), ``engine`` and
-``cuda`` (run batches), ``stream`` (one pass over many pieces).
+``cuda`` (run batches), ``strips`` (pages from top to bottom), ``stream`` (one pass over many pieces).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from denoiser.tiling import Window, reflect
+from denoiser.tiling import Sheet, Window, reflect
 
 DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
 """Pixel types that travel to the network's device as they are stored."""
@@ -42,6 +42,11 @@ class Piece:
         Noise level in network units, for networks that ask for it.
     uncertainty : bool
         Whether the deviation of the estimate is wanted instead of the estimate, of networks that state it.
+    sheet : Sheet or None
+        For pieces that come one after the other, from the top of a page to its bottom, each beginning no later than
+        where the one before ended: networks may keep what the next one needs of the last one.
+    row : int
+        Where the first row lies on the sheet.
     tag : object
         Travels with the piece; not looked at.
 
@@ -59,6 +64,8 @@ class Piece:
     tag: object = None
     sigma: float = 0.0
     uncertainty: bool = False
+    sheet: Sheet | None = None
+    row: int = 0
 
     def __post_init__(self) -> None:
         shape, dtype = self.values.shape, self.values.dtype

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,11 +18,12 @@ from denoiser.images.image import Page
 from denoiser.inference import devices, probes, sizing
 from denoiser.inference import uncertainty as stating
 from denoiser.inference.batching import Piece
-from denoiser.inference.engine import make_engine
+from denoiser.inference.engine import CpuEngine, make_engine
 from denoiser.inference.network import needs_of
 from denoiser.inference.options import InferenceOptions
 from denoiser.inference.sizing import Sizing
-from denoiser.inference.stream import Stream
+from denoiser.inference.stream import Down, Stream
+from denoiser.inference.strips import Courses
 from denoiser.models.folding import fold_batchnorm
 from denoiser.tiling import round_up
 
@@ -36,6 +38,15 @@ ACTIVATION_SHARE = 0.6
 
 ALLOCATED = 1.5
 """Memory that is taken per byte of live tensors: allocators and libraries keep some of their own (measured)."""
+
+DOWN_SHARE = 1.4
+"""The same for a network that takes pages from top to bottom, whose callers leave it half as much again."""
+
+DOWN_ALLOCATED = 3.0
+"""As ALLOCATED, for rows that are joined with what was kept of those before (measured: 330 to 400 bytes per pixel)."""
+
+DOWN_BYTES = 64 << 20
+"""What the libraries keep for it, whatever the size (measured)."""
 
 FLIGHT_SHARE = 0.25
 """Share of the budget for pieces that were taken and not yet given back."""
@@ -102,23 +113,27 @@ class Denoiser:
         )
         self._budget = self.options.max_memory or int(devices.free_memory(self.device) * FREE_SHARE)
         self._sizing = self._size()
-        self.context_rows = self._sizing.halo
         self.row_multiple = self.needs.multiple_of
         self.full_halo = round_up(self.needs.receptive_field, self.row_multiple)
+        # A network that keeps its rows needs no less, and a user's tiles and halos are done as they say.
+        chosen = self.options.tile == "auto" and self.options.halo in ("auto", "exact")
+        self._goes_down = chosen and self._engine.network(self.precision).can_flow
+        self.context_rows = self.full_halo if self._goes_down else self._sizing.halo
 
     def _size(self) -> Sizing:
         """Shapes of windows and batches for this network, device and budget."""
         options, multiple = self.options, self.needs.multiple_of
         network = self._engine.network(self.precision)
         on_cpu = self.device.type == "cpu"
-        bytes_per_pixel, elements_per_pixel = probes.footprint(network, multiple)
+        bytes_per_pixel, elements_per_pixel = self._footprint
         room = self._budget * ACTIVATION_SHARE
         pixels_at_once = room / (bytes_per_pixel * ALLOCATED)
         # Pictures go row by row only where there is room for that on all processors.
         for_flow = int((room / self._engine.workers - sizing.FLOW_ROWS_BYTES) / sizing.FLOW_BYTES)
         flows = network.can_flow and for_flow > sizing.CPU_WINDOW
         # Few workers with large windows do less work in all than many with small ones, because halos cost less.
-        self._engine.limit_workers(int(pixels_at_once / (sizing.CPU_WINDOW / 2)))
+        least = sizing.CPU_WINDOW // (8 if network.can_flow else 2)
+        self._engine.limit_workers(int(pixels_at_once / least))
         limit = max(1, int(min(pixels_at_once / self._engine.workers, sizing.MOST_ELEMENTS / elements_per_pixel)))
         window_pixels = min(limit, sizing.CPU_WINDOW) if on_cpu else limit
         found = Sizing(
@@ -182,8 +197,38 @@ class Denoiser:
             If the smallest possible window does not fit into memory.
         """
         in_flight = min(int(self._budget * FLIGHT_SHARE), MOST_IN_FLIGHT[self.device.type])
-        stream = Stream(self._engine, self.device, self._sizing, self._precision_of, in_flight)
+        stream = Stream(self._engine, self.device, self._sizing, self._precision_of, in_flight, self._down())
         return stream.results(pieces)
+
+    @cached_property
+    def _footprint(self) -> probes.Footprint:
+        return probes.footprint(self._engine.network(self.precision), self.needs.multiple_of)
+
+    @cached_property
+    def _column_bytes(self) -> float:
+        return probes.held_per_column(self._engine.network(self.precision), self.row_multiple)
+
+    def _down(self) -> Down | None:
+        if not self._goes_down or not isinstance(self._engine, CpuEngine):
+            return None
+        courses = Courses(
+            self.full_halo,
+            self.row_multiple,
+            self._engine.workers,
+            int(self._budget * DOWN_SHARE) - DOWN_BYTES,
+            lambda: self._column_bytes,
+            self._footprint.bytes_per_pixel * DOWN_ALLOCATED,
+        )
+        return Down(self._engine, courses)
+
+    def keeps_rows(self, width: int, parts: int) -> bool:
+        """Whether consecutive pieces of one page so wide, of so many parts, cost no more than one of all its rows.
+
+        What is computed for one piece (with a :class:`denoiser.tiling.Sheet`) is then kept for the next. That takes
+        most of the budget, and half as much again.
+        """
+        down = self._down()
+        return down is not None and down.courses.fits(width, parts)
 
     def cuts(self, height: int, width: int) -> bool:
         """Whether a picture of this size is computed in several windows."""

@@ -9,7 +9,7 @@ is busy with decoding or encoding a file makes all others wait: measured on two 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from denoiser.inference import devices
 from denoiser.inference.batching import Item, Key, gather, scatter
 from denoiser.inference.network import Network
+from denoiser.inference.strips import Strip
 
 _MOST_WORKERS = 8
 """Batches computed at once on a CPU; further processors become threads of these workers."""
@@ -173,11 +174,38 @@ class CpuEngine(Networks):
         run = partial(_run_with_threads, threads, self.network(key.precision), items, key, places)
         return _FutureTicket(items, key, self._pool.submit(run))
 
+    def submit_strip(self, strip: Strip, item: Item, key: Key, share: int) -> Ticket:
+        """Begin the next band of a strip, which waits for the one before."""
+        threads = max(1, self.threads // min(share, self.workers))
+        # The one before has been submitted before, so that somebody is computing it already.
+        run = partial(_continue_with_threads, threads, strip, strip.before, item, key)
+        strip.before = self._pool.submit(run)
+        return _FutureTicket([item], key, strip.before)
+
 
 def _run_with_threads(threads: int, network: Network, items: Sequence[Item], key: Key, places: int) -> list[Item]:
+    _use(threads)
+    return _run(network, items, key, places)
+
+
+def _continue_with_threads(
+    threads: int, strip: Strip, before: Future[list[Item]] | None, item: Item, key: Key
+) -> list[Item]:
+    if before is not None:
+        wait([before])
+    _use(threads)
+    if strip.broken:
+        return _run(strip.network, [item], key, 1)
+    try:
+        return strip.compute(item)
+    except Exception:
+        strip.broken = True
+        raise
+
+
+def _use(threads: int) -> None:
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)  # for this worker alone
-    return _run(network, items, key, places)
 
 
 def make_engine(module: nn.Module, device: torch.device) -> Engine:

@@ -133,29 +133,60 @@ class Network:
         """Whether a batch of windows of this size is computed row by row."""
         return self.can_flow and items == 1 and height * width > FLOW_FROM
 
+    def flow(self) -> Flow:
+        """Begin a pass down one picture, for networks that :attr:`can_flow`."""
+        begin: Any = self.module.flow
+        flow: Flow = begin()
+        return flow
+
+    @torch.inference_mode()
+    def push(self, flow: Flow, x: Tensor, white: float, last: bool) -> Tensor | None:
+        """The next rows of one picture.
+
+        Parameters
+        ----------
+        flow : Flow
+            From :meth:`flow`.
+        x : Tensor
+            (h, W, C) fp32, C = 1 or 3, h and W multiples of the network's stride.
+        white : float
+            In units of x; 0 when unknown.
+        last : bool
+            Whether they are the picture's last ones.
+
+        Returns
+        -------
+        Tensor or None
+            (h', W, C), the estimated noise of the next rows that are complete by these; None where none are.
+        """
+        level = torch.full((1, 1, 1, 1), white, dtype=self.dtype)
+        with _faithful_arithmetic(self.device):
+            found = flow.push(self._planes(x.permute(2, 0, 1)[None].expand(-1, 3, -1, -1)), level, last)
+        if found is None:
+            return None
+        found = found[0].permute(1, 2, 0)
+        return found.float().mean(dim=2, keepdim=True) if x.shape[2] == 1 else found
+
+    def rows_at_once(self, width: int, pixels: int = FLOW_PIXELS) -> int:
+        """How many rows of a picture are best taken at a time, of so many pixels at most."""
+        multiple = needs_of(self.module).multiple_of
+        return max(pixels // width, FLOW_ROWS) // multiple * multiple or multiple
+
     @torch.inference_mode()
     def _in_rows(self, stored: Tensor, scale: Tensor, white: Tensor) -> Tensor:
         """:meth:`compute` for one window, with the same values, a few rows at a time."""
         height, width = stored.shape[1:3]
-        multiple = needs_of(self.module).multiple_of
-        step = max(FLOW_PIXELS // width, FLOW_ROWS) // multiple * multiple or multiple
+        step = self.rows_at_once(width)
         values = torch.empty(stored.shape, dtype=torch.float32)
-        begin: Any = self.module.flow
-        flow: Flow = begin()
-        level = white.to(self.dtype)[:, None, None, None]
+        flow = self.flow()
         done = 0
         for start in range(0, height, step):
-            rows = slice(start, min(start + step, height))
-            x = torch.mul(stored[:, rows], scale, out=values[:, rows]).permute(0, 3, 1, 2)
-            with _faithful_arithmetic(self.device):
-                found = flow(self._planes(x.expand(-1, 3, -1, -1)), level, rows.stop == height)
-            if found is None:
-                continue
-            found = found.permute(0, 2, 3, 1)  # (1, h', W, 3), of rows from `done` on
-            if stored.shape[3] == 1:
-                found = found.float().mean(dim=3, keepdim=True)
-            values[:, done : done + found.shape[1]] -= found
-            done += found.shape[1]
+            stop = min(start + step, height)
+            x = torch.mul(stored[0, start:stop], scale, out=values[0, start:stop])
+            found = self.push(flow, x, white.item(), stop == height)
+            if found is not None:
+                values[0, done : done + len(found)] -= found
+                done += len(found)
         return values
 
 

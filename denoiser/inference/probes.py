@@ -197,6 +197,18 @@ def footprint(network: Network, multiple_of: int) -> Footprint:
     return Footprint(max(layers + around, afterwards), max(live.largest / side**2, 3.0))
 
 
+@torch.inference_mode()
+def held_per_column(network: Network, multiple_of: int) -> float:
+    """Measure the bytes that a network which takes pictures row by row keeps for each of their columns."""
+    width, height = 8 * multiple_of, 4 * multiple_of
+    flow, most = network.flow(), 0
+    patch = noisy_patch(height, width)[0].permute(1, 2, 0)
+    for _ in range(2 + 2 * needs_of(network.module).receptive_field // height):
+        network.push(flow, patch, 1.0, last=False)
+        most = max(most, flow.held())
+    return most / width
+
+
 def effective_halo(network: Network, multiple_of: int, exact: int) -> int:
     """The smallest halo whose largest effect on the patch stays below half of an 8-bit step.
 

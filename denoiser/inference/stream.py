@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,10 +17,18 @@ from numpy.typing import NDArray
 from denoiser.errors import InputError
 from denoiser.inference import devices
 from denoiser.inference.batching import Item, Job, Key, Piece
-from denoiser.inference.engine import Engine, Ticket
+from denoiser.inference.engine import CpuEngine, Engine, Ticket
 from denoiser.inference.sizing import Sizing
+from denoiser.inference.strips import Courses
 
 Result = tuple[Piece, NDArray[np.float32]]
+
+
+class Down(NamedTuple):
+    """What computes pages from top to bottom, band by band."""
+
+    engine: CpuEngine
+    courses: Courses
 
 
 class Stream:
@@ -36,6 +45,8 @@ class Stream:
     bytes_in_flight : int
         When pieces that were taken and not yet given back occupy more than this, batches are no longer
         held back until they are full.
+    down : Down, optional
+        Computes pages whose pieces follow each other; without it, all pieces are computed by themselves.
     """
 
     def __init__(
@@ -45,12 +56,14 @@ class Stream:
         sizing: Sizing,
         precision_of: Callable[[Piece], str],
         bytes_in_flight: int,
+        down: Down | None = None,
     ) -> None:
         self._engine = engine
         self._device = device
         self._sizing = sizing
         self._precision_of = precision_of
         self._limit = bytes_in_flight
+        self._down = down
         self._jobs: deque[Job] = deque()
         self._bytes = 0
         self._waiting: dict[Key, list[Item]] = {}
@@ -78,9 +91,11 @@ class Stream:
         self._jobs.append(job)
         self._bytes += job.nbytes
         rows, width, _ = piece.values.shape
+        precision = self._precision_of(piece)
+        if self._down is not None and self._continue(self._down, job, precision):
+            return
         windows = self._sizing.windows(rows, width, piece.above, piece.below)
         job.missing = len(windows)
-        precision = self._precision_of(piece)
         for window in windows:
             shape, dtype = (window.height, window.width, piece.values.shape[2]), piece.values.dtype.name
             key = Key(*shape, dtype, precision, piece.uncertainty)
@@ -88,6 +103,21 @@ class Stream:
             waiting.append(Item(job, window))
             if len(waiting) >= self._sizing.full_batch(key.height, key.width):
                 self._submit(self._waiting.pop(key), key)
+
+    def _continue(self, down: Down, job: Job, precision: str) -> bool:
+        """Compute a piece as what follows those before it on its page, if it is one that can be."""
+        course = down.courses.course(job.piece, down.engine.network(precision))
+        if course is None:
+            return False
+        windows = down.courses.windows(job.piece, course.tile)
+        job.missing = len(windows)
+        for window, strip in zip(windows, course.strips, strict=True):
+            shape, dtype = (window.height, window.width, job.piece.values.shape[2]), job.piece.values.dtype.name
+            while len(self._tickets) >= down.engine.depth:
+                self._collect(self._tickets.popleft())
+            key = Key(*shape, dtype, precision, False)
+            self._tickets.append(down.engine.submit_strip(strip, Item(job, window), key, len(windows)))
+        return True
 
     def _finished(self) -> Iterator[Result]:
         """Results that can be given back without waiting."""

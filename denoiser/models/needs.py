@@ -30,7 +30,7 @@ class Needs:
         True where ``uncertainty(x, white)`` gives the standard deviation of the error of each value of the estimate,
         (N, 3, H, W), with the same reach and strides as ``forward``.
     flows : bool
-        True where ``flow()`` begins a pass down one picture (:data:`denoiser.models.rows.Flow`) that gives what
+        True where ``flow()`` begins a pass down one picture (:class:`denoiser.models.rows.Flow`) that gives what
         ``forward`` gives, a few rows at a time.
     precisions : tuple of str
         The precisions in which the network may run: ``fp32``, ``bf16``, ``fp16``. ``fp32`` is always among them.

@@ -18,11 +18,6 @@ from torch import Tensor, nn
 
 from denoiser.models.layers import convolved
 
-Flow = Callable[[Tensor, Tensor, bool], Tensor | None]
-"""A pass of a network down one picture: ``flow(x, white, last)`` takes its next rows, (1, 3, h, W) with h and W
-multiples of ``needs.multiple_of``, and gives the residual of those that are complete by them, (1, 3, h', W), or None.
-"""
-
 
 class Edges(NamedTuple):
     """Whether rows begin and end at the borders of the picture, beyond which convolutions see zeros."""
@@ -84,6 +79,9 @@ class Part(Protocol):
             (1, C', h', W'); None where no row is complete yet, but never with the last ones.
         """
 
+    def held(self) -> int:
+        """Bytes of what it keeps for the rows to come."""
+
 
 class Chain:
     """Parts one after the other."""
@@ -98,6 +96,9 @@ class Chain:
                 return None
             rows = part.push(rows, last)
         return rows
+
+    def held(self) -> int:
+        return sum(part.held() for part in self._parts)
 
 
 class Run:
@@ -154,6 +155,9 @@ class Run:
             x = layer.compute(x, edges)
         return x
 
+    def held(self) -> int:
+        return 0 if self._held is None else self._held.nbytes
+
 
 class Scale:
     """What a U-Net does at one scale, around what it does at those below.
@@ -195,3 +199,51 @@ class Scale:
             found.append(first)
             rows -= first.shape[2]
         return found
+
+    def held(self) -> int:
+        # What is left of rows of which some have been added has the memory of all.
+        skipped = sum(rows.untyped_storage().nbytes() for rows in self._skip)
+        return self._encode.held() + self._inner.held() + self._decode.held() + skipped
+
+
+class Flow:
+    """A pass of a network down one picture.
+
+    Parameters
+    ----------
+    before : callable
+        Makes of x and white, as ``forward`` takes them, what the first layer sees.
+    parts : Part
+    after : callable
+        Makes the residual of what the last layer gives.
+    """
+
+    def __init__(
+        self, before: Callable[[Tensor, Tensor], Tensor], parts: Part, after: Callable[[Tensor], Tensor]
+    ) -> None:
+        self._before, self._parts, self._after = before, parts, after
+
+    def push(self, x: Tensor, white: Tensor, last: bool) -> Tensor | None:
+        """Take the next rows, and give the residual of those that are complete by them.
+
+        Parameters
+        ----------
+        x : Tensor
+            (1, 3, h, W), h and W multiples of ``needs.multiple_of``.
+        white : Tensor
+            As for ``forward``.
+        last : bool
+            Whether they reach the picture's lower border.
+
+        Returns
+        -------
+        Tensor or None
+            (1, 3, h', W): all rows further than ``needs.receptive_field`` above the last one that was taken; None
+            where there are none.
+        """
+        rows = self._parts.push(self._before(x, white), last)
+        return None if rows is None else self._after(rows)
+
+    def held(self) -> int:
+        """Bytes of what it keeps for the rows to come."""
+        return self._parts.held()

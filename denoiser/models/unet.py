@@ -13,6 +13,7 @@ could not know where the container clips, so the white level enters as a fourth 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import cast
 
@@ -136,12 +137,7 @@ class UNet(Network):
             encode = Run([*(head if finest else []), *_layers(self.encoder[index])], multiple=2)
             decode = Run([*_layers(self.decoder[index]), *(tail if finest else [])])
             parts = Scale(encode, self.down[index], parts, self.up[index], decode)
-
-        def push(x: Tensor, white: Tensor, last: bool) -> Tensor | None:
-            rows = parts.push(self._planes(x, white), last)
-            return None if rows is None else F.pixel_shuffle(rows, self.config.stem)
-
-        return push
+        return Flow(self._planes, parts, partial(F.pixel_shuffle, upscale_factor=self.config.stem))
 
     def _planes(self, x: Tensor, white: Tensor) -> Tensor:
         """What the first convolution sees, (N, 4 s s, H/s, W/s)."""

@@ -25,6 +25,8 @@ class Piece:
     below: int = 0
     tag: object = None
     uncertainty: bool = False
+    sheet: Any = None
+    row: int = 0
 
 
 def without_torch() -> None:

@@ -69,6 +69,9 @@ class FakeDenoiser:
     def describe(self) -> dict[str, Any]:
         return {"model": "fake", "device": "cpu", "precision": self.precision}
 
+    def keeps_rows(self, width: int, parts: int) -> bool:
+        return False
+
     def stream(self, pieces: Iterable[Any]) -> Iterator[tuple[Any, NDArray[np.float32]]]:
         waiting: list[Any] = []
         for piece in pieces:

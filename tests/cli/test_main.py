@@ -12,8 +12,9 @@ import typer
 from typer.testing import CliRunner
 
 from denoiser import errors
-from denoiser.cli.main import COMMANDS, GROUPS, MALLOC_SETTINGS, build_app, main
+from denoiser.cli.main import COMMANDS, GROUPS, build_app, main
 from denoiser.errors import ExitCode
+from denoiser.tuning import MALLOC_SETTINGS
 from tests.cli.helpers import REPOSITORY, Invoke, Recorder
 
 HEAVY = ("torch", "numpy", "PIL", "tifffile", "imagecodecs", "skimage", "scipy")

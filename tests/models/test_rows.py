@@ -37,7 +37,7 @@ def poured(flow: Flow, x: Tensor, white: Tensor, steps: list[int]) -> Tensor:
     found, start = [], 0
     while start < x.shape[2]:
         stop = start + steps[len(found) % len(steps)]
-        found.append(flow(x[:, :, start:stop], white, stop >= x.shape[2]))
+        found.append(flow.push(x[:, :, start:stop], white, stop >= x.shape[2]))
         start = stop
     return torch.cat([rows for rows in found if rows is not None], dim=2)
 
