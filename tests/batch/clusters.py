@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from denoiser.tuning import TORCH_SETTINGS
+
 distributed = pytest.importorskip("distributed")
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -30,7 +32,8 @@ class Cluster:
         options = ["--no-nanny", "--no-dashboard", "--nthreads", "1", "--preload", str(self.preload)]
         while len(self.workers) < count:
             command = [sys.executable, "-m", "distributed.cli.dask_worker", self.address, *options]
-            environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+            inherited = {name: value for name, value in os.environ.items() if name not in TORCH_SETTINGS}
+            environment = {**inherited, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
             self.workers.append(subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment))
         with distributed.Client(self.address, set_as_default=False) as client:
             client.wait_for_workers(count, timeout=60)

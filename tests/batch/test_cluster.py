@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
 import signal
 import threading
@@ -19,6 +20,7 @@ from denoiser.batch.report import FileResult
 from denoiser.batch.units import MOST_FILES, Units
 from denoiser.batch.worker import Outcome
 from denoiser.errors import ExitCode, UnavailableError, UsageError
+from denoiser.tuning import TORCH_SETTINGS
 from tests.batch.clusters import Cluster, distributed
 from tests.batch.fakes import FakeDenoiser, leftovers, picture, tree, write_npy, write_png
 
@@ -75,6 +77,9 @@ def test_two_workers_make_the_bytes_of_one_machine(
     assert report.failures[0].source == Path("in/torn.png")
     assert report.engine["workers"] == 2
     assert report.engine["precision"] == "fp32"
+    with distributed.Client(machines.address, set_as_default=False) as client:
+        tuned = client.run(lambda: {name: os.environ.get(name) for name in TORCH_SETTINGS})
+    assert list(tuned.values()) == [TORCH_SETTINGS] * 2
     again = there("in", "two", machines.address)
     assert (again.count(Status.SKIPPED), again.count(Status.FAILED)) == (FILES - 1, 1)
 
