@@ -196,7 +196,9 @@ def plan_windows(
 
 
 @lru_cache(maxsize=1024)
-def choose_tile(height: int, width: int, halo: int, multiple: int, max_pixels: int) -> tuple[int, int]:
+def choose_tile(
+    height: int, width: int, halo: int, multiple: int, max_pixels: int, widest: int | None = None
+) -> tuple[int, int]:
     """The window shape that computes the fewest pixels in total under a limit on the pixels of one window.
 
     Parameters
@@ -206,6 +208,8 @@ def choose_tile(height: int, width: int, halo: int, multiple: int, max_pixels: i
     max_pixels : int
         Largest number of pixels of one window. Where not even the smallest possible window fits, that
         one is returned; the caller can compare.
+    widest : int, optional
+        Largest width of one window, not less than the smallest possible one.
 
     Returns
     -------
@@ -214,7 +218,8 @@ def choose_tile(height: int, width: int, halo: int, multiple: int, max_pixels: i
     """
     halo = round_up(halo, multiple)
     rows, columns = round_up(height, multiple), round_up(width, multiple)
-    if rows * columns <= max_pixels:
+    most = columns if widest is None else min(columns, widest)
+    if rows * columns <= max_pixels and columns <= most:
         return rows, columns
     least = smallest_tile(halo, multiple)
     best = min(rows, least), min(columns, least)
@@ -222,7 +227,7 @@ def choose_tile(height: int, width: int, halo: int, multiple: int, max_pixels: i
     for parts in range(1, max(1, (columns - 2 * halo) // multiple) + 1):
         across = _cut_into(parts, columns, halo, multiple)
         tile_height = max_pixels // across.size // multiple * multiple
-        if tile_height < min(rows, least):
+        if tile_height < min(rows, least) or across.size > most:
             continue
         down = _cut(rows, tile_height, halo, multiple)
         count = across.count * down.count

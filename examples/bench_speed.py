@@ -35,8 +35,8 @@ import denoiser
 from denoiser import tuning, weights
 from denoiser.inference import devices
 from denoiser.inference.network import Network
-from denoiser.inference.sizing import CPU_WINDOW, FLOW_WINDOW
-from denoiser.tiling import choose_tile
+from denoiser.inference.sizing import FLOW_WIDTH, FLOW_WINDOW
+from denoiser.tiling import choose_tile, plan_windows
 
 SIGMA = 15
 TARGETS = {"DnCNN": 20, "FFDNet-size": 10, "non-local means": 2, "bm3d": 100}
@@ -58,12 +58,13 @@ def make_photographs(clean: Path, folder: Path, count: int, side: int) -> float:
 
 
 def network_only(precision: str, side: int, seconds: float = 8.0) -> float:
-    """Megapixels per second of the network alone, one window per processor at a time."""
+    """Megapixels of pictures per second of the network alone, one window per processor at a time."""
     module, _ = weights.load("unet")
     needs = module.needs
     network = Network(module, torch.device("cpu"), precision)
-    most = FLOW_WINDOW if needs.flows else CPU_WINDOW
-    height, width = choose_tile(side, side, needs.receptive_field, needs.multiple_of, most)
+    tile = choose_tile(side, side, needs.receptive_field, needs.multiple_of, FLOW_WINDOW, FLOW_WIDTH)
+    windows = len(plan_windows(side, side, tile, needs.receptive_field, needs.multiple_of))
+    height, width = tile
     workers = devices.threads()
     ready = threading.Barrier(workers)
 
@@ -77,7 +78,7 @@ def network_only(precision: str, side: int, seconds: float = 8.0) -> float:
         while time.perf_counter() - start < seconds:
             network.compute(stored, levels)
             count += 1
-        return count * height * width / (time.perf_counter() - start)
+        return count * side**2 / windows / (time.perf_counter() - start)
 
     with ThreadPoolExecutor(workers) as pool:
         return sum(pool.map(work, range(workers))) / 1e6

@@ -114,6 +114,17 @@ def test_chosen_tile_fits_and_can_be_planned(
 
 
 @relaxed
+@given(st.integers(1, 3000), st.integers(1, 3000), st.integers(0, 1000))
+def test_chosen_tile_is_not_wider_than_it_may_be(height: int, width: int, more: int) -> None:
+    halo, multiple = 24, 8
+    widest = smallest_tile(halo, multiple) + more
+    tile = choose_tile(height, width, halo, multiple, 10**6, widest)
+    assert tile[1] <= widest and tile[0] * tile[1] <= 10**6
+    if round_up(width, multiple) <= widest:
+        assert tile == choose_tile(height, width, halo, multiple, 10**6)
+
+
+@relaxed
 @given(st.integers(200, 3000), st.integers(200, 3000), halos, st.sampled_from([8, 16]))
 def test_chosen_tile_is_no_worse_than_a_square(height: int, width: int, halo: int, multiple: int) -> None:
     side = 512

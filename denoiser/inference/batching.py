@@ -117,12 +117,18 @@ class Item(NamedTuple):
         """Copy the window's stored values to ``out`` (height, width, C), continuing the page by reflection."""
         values, window = self.job.piece.values, self.window
         bottom, right = window.top + window.height, window.left + window.width
-        if bottom <= values.shape[0] and right <= values.shape[1]:
-            out[:] = values[window.top : bottom, window.left : right]
-            return
-        rows = reflect(window.top, bottom, values.shape[0])
-        columns = reflect(window.left, right, values.shape[1])
-        out[:] = values[rows[:, None], columns]
+        inside = values[window.top : bottom, window.left : right]
+        height, width = inside.shape[:2]
+        out[:height, :width] = inside
+        # Reading by index is slow: it is left to the few rows and columns beyond the page.
+        rows = reflect(values.shape[0], bottom, values.shape[0])
+        columns = reflect(values.shape[1], right, values.shape[1])
+        if rows.size:
+            out[height:, :width] = values[rows, window.left : right]
+        if columns.size:
+            out[:height, width:] = values[window.top : bottom, columns]
+        if rows.size and columns.size:
+            out[height:, width:] = values[rows[:, None], columns]
 
     def write(self, result: NDArray[np.float32], owned: bool) -> None:
         """Put the kept part of a window's result, (height, width, C), in its place.

@@ -25,7 +25,7 @@ from denoiser.inference.sizing import Sizing
 from denoiser.inference.stream import Down, Stream
 from denoiser.inference.strips import Courses
 from denoiser.models.folding import fold_batchnorm
-from denoiser.tiling import round_up
+from denoiser.tiling import round_up, smallest_tile
 
 if TYPE_CHECKING:
     from denoiser.weights import Card
@@ -136,6 +136,7 @@ class Denoiser:
         self._engine.limit_workers(int(pixels_at_once / least))
         limit = max(1, int(min(pixels_at_once / self._engine.workers, sizing.MOST_ELEMENTS / elements_per_pixel)))
         window_pixels = min(limit, sizing.CPU_WINDOW) if on_cpu else limit
+        least_width = smallest_tile(self.needs.receptive_field, multiple)
         found = Sizing(
             tile=options.tile if isinstance(options.tile, int) else None,
             halo=0,
@@ -145,7 +146,7 @@ class Denoiser:
             batch=options.batch if isinstance(options.batch, int) else None,
             whole_batches=not on_cpu,
             never_cut=options.tile == "none",
-            widest=sizing.FLOW_WIDTH if flows else None,
+            widest=max(sizing.FLOW_WIDTH, least_width) if network.can_flow else None,
         )
         if found.tile is not None:
             # The user's tile stands, whatever the estimate says; if it does not fit, it shrinks then.

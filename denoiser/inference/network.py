@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from denoiser.inference.sizing import CPU_WINDOW
 from denoiser.models.needs import Needs
-from denoiser.models.rows import Flow
+from denoiser.models.rows import SIMPLE_WIDTH, Flow
 
 FLOW_PIXELS = 2**19
 """Pixels that a network which takes pictures row by row gets at a time, about. With fewer, more of the work is for the
@@ -23,7 +23,7 @@ FLOW_ROWS = 16
 """Fewest rows at a time, in very wide pictures."""
 
 FLOW_FROM = CPU_WINDOW
-"""Windows of more pixels are computed so; for smaller ones it is not worth it."""
+"""Windows of more pixels are computed so; for smaller ones it is not worth it, unless they are wide."""
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -131,7 +131,8 @@ class Network:
 
     def flows(self, items: int, height: int, width: int) -> bool:
         """Whether a batch of windows of this size is computed row by row."""
-        return self.can_flow and items == 1 and height * width > FLOW_FROM
+        large = height * width > FLOW_FROM or width > SIMPLE_WIDTH * needs_of(self.module).multiple_of
+        return self.can_flow and items == 1 and large
 
     def flow(self) -> Flow:
         """Begin a pass down one picture, for networks that :attr:`can_flow`."""

@@ -17,7 +17,7 @@ FLOW_WINDOW = 2**23
 enough for all processors."""
 
 FLOW_WIDTH = 3200
-"""Widest of these windows, about: rows that are much wider do not fit into the caches by the dozen."""
+"""Widest of these windows: rows that are much wider do not fit into the caches by the dozen."""
 
 FLOW_ROWS_BYTES = 240 << 20
 """What the rows that are computed at a time cost (measured: 190 MB, 260 MB in windows of FLOW_WIDTH)."""
@@ -86,8 +86,7 @@ class Sizing:
     def _tile_for(self, height: int, width: int) -> tuple[int, int]:
         if self.tile is not None and self.tile**2 <= self.window_pixels:
             return self.tile, self.tile
-        most = self.window_pixels if self.widest is None else min(self.window_pixels, height * self.widest)
-        return choose_tile(height, width, self.halo, self.multiple, most)
+        return choose_tile(height, width, self.halo, self.multiple, self.window_pixels, self.widest)
 
     def full_batch(self, height: int, width: int) -> int:
         """Windows of this shape that make a batch."""
@@ -134,7 +133,7 @@ def choose_halo(options: InferenceOptions, sizing: Sizing, receptive_field: int)
         side = sizing.tile // sizing.multiple * sizing.multiple
         tile = side, side
     else:
-        tile = choose_tile(*TYPICAL_PAGE, exact, sizing.multiple, sizing.window_pixels)
+        tile = choose_tile(*TYPICAL_PAGE, exact, sizing.multiple, sizing.window_pixels, sizing.widest)
     return exact if work_ratio(*TYPICAL_PAGE, tile, exact, sizing.multiple) < WORTHWHILE else None
 
 

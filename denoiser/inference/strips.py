@@ -25,7 +25,7 @@ from torch import Tensor
 from denoiser.inference.batching import Item, Piece
 from denoiser.inference.network import FLOW_ROWS, Network
 from denoiser.inference.sizing import FLOW_WIDTH
-from denoiser.tiling import Sheet, Window, plan_windows, round_up, width_of
+from denoiser.tiling import Sheet, Window, plan_windows, round_up, smallest_tile, width_of
 
 LEAST_WIDTH = 4
 """A strip is at least so many times as wide as its halo."""
@@ -216,7 +216,8 @@ class Courses:
         """How a page is cut where so much is held for others."""
         # As many strips as there are processors, unless they would be hardly more than halo.
         most = max(1, width // (LEAST_WIDTH * max(self.halo, self.multiple)))
-        count = max(-(-width // FLOW_WIDTH), min(self.workers, most))
+        widest = max(FLOW_WIDTH, smallest_tile(self.halo, self.multiple))
+        count = max(-(-(width - 2 * self.halo) // (widest - 2 * self.halo)), min(self.workers, most))
         across = width_of(count, width, self.halo, self.multiple)
         nbytes = int(count * across * self.column_bytes())
         pixels = int((self.room - nbytes - held) / (min(self.workers, count) * self.pixel_bytes))

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from denoiser.models.layers import relu_of, sum_of
 from denoiser.models.needs import Needs
 from denoiser.models.network import Network
-from denoiser.models.rows import ACROSS, Chain, Edges, Flow, Layer, Part, Run, Scale, convolution, padded
+from denoiser.models.rows import ACROSS, Chain, Edges, Flow, Layer, Part, Run, Scale, convolution, ended, padded
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ class ResidualBlock(nn.Module):
 
     def rows(self, x: Tensor, edges: Edges) -> Tensor:
         """The same for some rows of a picture; two are lost at each end that is not an edge."""
-        inner = relu_of(self.conv1, padded(x, edges), ACROSS)
+        inner = ended(relu_of(self.conv1, padded(x, edges), ACROSS), edges)
         own = x[:, :, 0 if edges.top else 2 : x.shape[2] - (0 if edges.bottom else 2)]
-        return sum_of(own, self.conv2, padded(inner, edges), padding=ACROSS)
+        return ended(sum_of(own, self.conv2, padded(inner, edges), padding=ACROSS), edges)
 
 
 def _blocks(channels: int, count: int) -> nn.Sequential:
@@ -137,7 +137,7 @@ class UNet(Network):
             encode = Run([*(head if finest else []), *_layers(self.encoder[index])], multiple=2)
             decode = Run([*_layers(self.decoder[index]), *(tail if finest else [])])
             parts = Scale(encode, self.down[index], parts, self.up[index], decode)
-        return Flow(self._planes, parts, partial(F.pixel_shuffle, upscale_factor=self.config.stem))
+        return Flow(self._planes, parts, partial(F.pixel_shuffle, upscale_factor=self.config.stem), len(self.down))
 
     def _planes(self, x: Tensor, white: Tensor) -> Tensor:
         """What the first convolution sees, (N, 4 s s, H/s, W/s)."""

@@ -146,6 +146,23 @@ def test_16_bit_become_8_bit_by_scaling(tmp_path: Path) -> None:
         assert np.array_equal(np.asarray(image), np.rint(ramp / 257))
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_png_is_small_for_photographs_and_for_flat_pictures(tmp_path: Path, channels: int) -> None:
+    random = np.random.default_rng(0)
+    waves = np.sin(np.arange(300) / 20)[:, None, None] * np.cos(np.arange(400) / 30)[:, None] * 90 + 128
+    photograph = np.rint(waves + random.normal(0, 4, (300, 400, channels))).astype(np.uint8)
+    flat = np.full((300, 400, channels), 255, np.uint8)
+    flat[100:110, 50:300] = 0
+    for pixels, most in ((photograph, 1.03), (flat, 1.0)):
+        array = pixels[:, :, 0] if channels == 1 else pixels
+        Image.fromarray(array).save(tmp_path / "in.bmp")
+        transfer(tmp_path / "in.bmp", tmp_path / "out.png", "png")
+        with Image.open(tmp_path / "out.png") as image:
+            assert np.array_equal(np.asarray(image), array)
+        with_runs = imagecodecs.png_encode(array, level=1, strategy=3, filter=128)
+        assert (tmp_path / "out.png").stat().st_size <= most * len(with_runs) + 100
+
+
 def test_32_bit_become_16_bit_by_scaling(tmp_path: Path) -> None:
     values = np.array([[0, 32768, 32769, 65537, 2**32 - 1]], np.uint32)
     tifffile.imwrite(tmp_path / "in.tif", values)

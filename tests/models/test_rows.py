@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import cache
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from denoiser.models import ARCHITECTURES, build
+from denoiser.models import ARCHITECTURES, build, rows
 from denoiser.models.rows import Flow
 from denoiser.models.unet import UNet, UNetConfig
 
@@ -58,11 +59,26 @@ def test_rows_give_what_the_whole_gives(config: UNetConfig, rows: int, columns: 
     assert (found - whole).abs().max() <= 1e-5 * whole.abs().max()
 
 
-def test_rows_do_so_in_half_precision_bit_for_bit() -> None:
-    made = network(CONFIGS[3]).bfloat16().to(memory_format=torch.channels_last)
-    x, white = torch.randn(1, 3, 320, 200).bfloat16(), torch.ones(1, 1, 1, 1).bfloat16()
+@pytest.mark.parametrize("width", [200, 2392])
+def test_rows_do_so_in_half_precision_bit_for_bit(width: int) -> None:
+    made = copy.deepcopy(network(CONFIGS[3])).bfloat16().to(memory_format=torch.channels_last)
+    x, white = torch.randn(1, 3, 320, width).bfloat16(), torch.ones(1, 1, 1, 1).bfloat16()
     with torch.inference_mode():
         assert torch.equal(poured(made.flow(), x, white, [64]), made(x, white))
+
+
+@pytest.mark.parametrize("config", [config for config in CONFIGS if len(config.channels) > 1])
+def test_rows_that_are_continued_for_speed_give_the_same(config: UNetConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "SIMPLE_WIDTH", 2)
+    made = network(config)
+    multiple = made.needs.multiple_of
+    white = torch.ones(1, 1, 1, 1)
+    for columns in (3, 16, 17, 21):
+        x = torch.randn(1, 3, 9 * multiple, columns * multiple)
+        with torch.inference_mode():
+            found, whole = poured(made.flow(), x, white, [2 * multiple]), made(x, white)
+        assert found.shape == whole.shape
+        assert (found - whole).abs().max() <= 1e-5 * whole.abs().max()
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
