@@ -29,9 +29,10 @@ from pathlib import Path
 import numpy as np
 import psutil
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
-from denoiser import weights
+from denoiser import tuning, weights
 from denoiser.batch import Destination, FileResult, RunOptions, Status, Stop, make_plan, run
 from denoiser.batch.manifest import Entry, Manifest, Stamp
 from denoiser.images import SUFFIXES, Target, open_source, save
@@ -39,6 +40,9 @@ from denoiser.inference import Denoiser, InferenceOptions
 from denoiser.progress import Silent
 
 SIDE = 1000
+REPEATS = 4
+EACH = 12
+"""Files for each worker of a run."""
 SMALL = 400
 """Files for what a file costs whatever its size."""
 PLANNED = 20_000
@@ -101,35 +105,38 @@ def overhead(folder: Path) -> float:
     return seconds(lambda: run(source, folder / "copies", options, Silent(), stop=Stop())) / SMALL
 
 
-def codec(picture: Image.Image, path: Path) -> dict[str, float]:
-    """Costs of reading and writing a picture in one format."""
+def codec(picture: Image.Image, clean: NDArray[np.uint8], path: Path) -> dict[str, float]:
+    """Costs of reading a noisy picture in one format, and of writing what the network makes of it."""
     picture.save(path)
-    bands = []
-    with open_source(path) as source:
-        header = source.header
-        decode = seconds(lambda: bands.append(source.read(0, 0, SIDE)))
     out, form = path.with_stem("out"), Target(SUFFIXES[path.suffix])
-    encode = seconds(lambda: save(out, header, iter([iter(bands)]), form))
+    decode = encode = 0.0
+    for _ in range(REPEATS):
+        with open_source(path) as source:
+            header = source.header
+            decode += seconds(lambda source=source: source.read(0, 0, SIDE)) / REPEATS
+        encode += seconds(lambda header=header: save(out, header, iter([iter([clean])]), form)) / REPEATS
     return {f"decode {path.suffix}": decode, f"encode {path.suffix}": encode}
 
 
 def pixels(clean: Path, folder: Path) -> dict[str, float]:
     """Costs of a megapixel in a worker."""
-    costs = {}
-    for suffix in (".png", ".jpg", ".tif"):
-        costs |= codec(noisy(clean, SIDE), folder / f"picture{suffix}")
     torch.set_num_threads(1)
     network = Denoiser(*weights.load("unet"), InferenceOptions(device="cpu"))
-    array = np.asarray(noisy(clean, SIDE))
-    network.denoise(array)
-    costs["network"] = seconds(lambda: network.denoise(array))
+    picture = noisy(clean, SIDE)
+    array = np.asarray(picture)
+    denoised = network.denoise(array)
+    costs = {}
+    for suffix in (".png", ".jpg", ".tif"):
+        costs |= codec(picture, denoised, folder / f"picture{suffix}")
+    costs["network"] = seconds(lambda: [network.denoise(array) for _ in range(REPEATS)]) / REPEATS
     return {name: cost / (SIDE * SIDE / 1e6) for name, cost in costs.items()}
 
 
-def measured(clean: Path, folder: Path, workers: int, files: int = 12) -> float:
+def measured(clean: Path, folder: Path, workers: int) -> float:
     """Processor seconds per file of so many shares at the same time, their start taken off; one megapixel each."""
     source = folder / f"run{workers}"
     source.mkdir()
+    files = EACH * workers
     spent = []
     for count in (workers, files):
         for index in range(count):
@@ -153,6 +160,8 @@ def main() -> None:
     parser.add_argument("--megapixels", type=float, default=1.0)
     parser.add_argument("--workers", type=int, nargs="*", default=[])
     given = parser.parse_args()
+    tuning.set_environment()  # as the command does
+    tuning.keep_freed_memory()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         plan, file, pixel = planning(folder), overhead(folder), pixels(given.clean, folder)
