@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import socket
 import sys
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from types import TracebackType
+
+import psutil
 
 from denoiser.batch.names import STATE, shown
 from denoiser.errors import LockedError, OutputError
@@ -31,6 +35,33 @@ else:
 
     def _acquire(file: int, shared: bool) -> None:
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+
+
+FREE = "free"
+"""What the names of temporary files begin with whose run holds no lock."""
+
+
+def free_share() -> str:
+    """The share in temporary names of a run without a lock: it tells which process on which machine it is."""
+    return f"{FREE}_{_machine()}_{os.getpid()}"
+
+
+def has_ended(share: str) -> bool:
+    """Whether a run without a lock, by its share, is certainly over: its process, on this machine, is gone."""
+    match share.split("_"):
+        case [start, machine, pid] if start == FREE and pid.isdecimal():
+            return machine == _machine() and not psutil.pid_exists(int(pid))
+    return False
+
+
+@cache
+def _machine() -> str:
+    """A name for all processes that see each other: of one start of one machine, and of one container."""
+    known = [socket.gethostname()]
+    with suppress(OSError):
+        known.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+        known.append(str(Path("/proc/self/ns/pid").stat().st_ino))
+    return hashlib.blake2b("/".join(known).encode(), digest_size=4).hexdigest()
 
 
 class Lock:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from denoiser.batch.auto import AUTO
 from denoiser.batch.flow import Stop
 from denoiser.batch.items import Action, Destination, Item
+from denoiser.batch.lock import FREE
 from denoiser.batch.manifest import Manifest, Stamp
 from denoiser.batch.names import STATE, shown
 from denoiser.batch.options import RunOptions, processors
@@ -338,7 +339,7 @@ class Delegation:
         OutputError
             If a manifest cannot be read or written.
         """
-        owner = None if setup.owner == "free" else setup.owner
+        owner = None if setup.owner.startswith(FREE) else setup.owner
         remove_leftovers([path for item in self.work for path in item.outputs], owner)
         setup.fold(self.shared.writer.manifest)
 

@@ -12,7 +12,7 @@ import psutil
 
 from denoiser.batch.flow import Stop
 from denoiser.batch.items import Action, Destination, Item, Plan
-from denoiser.batch.lock import Lock
+from denoiser.batch.lock import Lock, free_share
 from denoiser.batch.manifest import Manifest
 from denoiser.batch.names import STATE, shown
 from denoiser.batch.options import BatchOptions
@@ -211,7 +211,7 @@ class Session:
             remove_leftovers([path for item in work for path in item.outputs], self._owner)
             if warning := check_room(work, self.destination.root, self.options.max_runtime is not None):
                 self.progress.note(warning, "warning")
-            shared = self._shared("free" if self._owner is None else self._owner)
+            shared = self._shared(free_share() if self._owner is None else self._owner)
             self.progress.start(len(work), _megapixels(plan, work, shared.budget), self.verb)
         try:
             self._passes(shared, work)

@@ -19,6 +19,7 @@ from denoiser.batch import folders, names
 from denoiser.batch.checks import Checks
 from denoiser.batch.flow import Cancelled
 from denoiser.batch.job import CheckError, Job
+from denoiser.batch.lock import has_ended
 from denoiser.batch.manifest import Entry, Manifest, Stamp, content_hash
 from denoiser.batch.names import shown
 from denoiser.batch.options import BatchOptions
@@ -312,8 +313,8 @@ def output_error(target: Path, error: OSError) -> OutputError | InputError:
 def remove_leftovers(targets: Iterable[Path], owner: str | None) -> int:
     """Remove temporary files of dead runs from the directories that the targets lie in.
 
-    Those of ``owner`` are certainly dead, because this run holds the owner's lock; others when they are
-    a day old. A run without a lock has no ``owner``.
+    Those of ``owner`` are certainly dead, because this run holds the owner's lock; those of runs without a lock when
+    their process is gone, and others when they are a day old. A run without a lock has no ``owner``.
     """
     removed = 0
     for folder in {target.parent for target in targets}:
@@ -327,7 +328,7 @@ def remove_leftovers(targets: Iterable[Path], owner: str | None) -> int:
                 continue
             with suppress(OSError):
                 path = Path(entry.path)
-                if share == owner or time.time() - folders.measure(path)[1] / 1e9 > OLD_SECONDS:
+                if share == owner or has_ended(share) or time.time() - folders.measure(path)[1] / 1e9 > OLD_SECONDS:
                     folders.remove(path)
                     removed += 1
     return removed

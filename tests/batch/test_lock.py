@@ -8,13 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from denoiser.batch.lock import Lock
+from denoiser.batch.lock import Lock, free_share, has_ended
+from denoiser.batch.names import temporary, temporary_share
+from denoiser.batch.writing import remove_leftovers
 from denoiser.errors import ExitCode, LockedError, OutputError
 
 HOLDER = """
 import sys
 from pathlib import Path
-from denoiser.batch.lock import Lock
+from denoiser.batch.lock import Lock, free_share, has_ended
+from denoiser.batch.names import temporary, temporary_share
+from denoiser.batch.writing import remove_leftovers
 with Lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -80,3 +84,28 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("denoiser.batch.lock._acquire", flock)
     with pytest.raises(OutputError, match="--no-lock"):
         Lock(tmp_path).__enter__()
+
+
+def test_runs_without_a_lock_are_known_to_be_over_when_their_process_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = free_share()
+    assert not has_ended(mine) and temporary_share(temporary(Path("a.tif"), mine).name) == mine
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as process:
+        process.wait()
+    start, machine, _ = mine.split("_")
+    assert has_ended(f"{start}_{machine}_{process.pid}")
+    for other in (f"{start}_00000000_{process.pid}", f"{start}_{machine}_x", "1of4", "", start, "file"):
+        assert not has_ended(other)
+
+
+def test_their_temporary_files_are_removed_by_the_next_run(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as process:
+        process.wait()
+    start, machine, _ = free_share().split("_")
+    dead, alive = (
+        temporary(tmp_path / "a.npy", f"{start}_{machine}_{process.pid}"),
+        temporary(tmp_path / "b", "free_x_1"),
+    )
+    for path in (dead, alive):
+        path.write_bytes(b"half")
+    assert remove_leftovers([tmp_path / "c.npy"], None) == 1
+    assert sorted(tmp_path.iterdir()) == [alive]
