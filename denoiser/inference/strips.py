@@ -179,7 +179,10 @@ class Courses:
     def course(self, piece: Piece, network: Network) -> Course | None:
         """The course that a piece continues or begins; None where it is to be computed by itself."""
         sheet = piece.sheet
-        if sheet is None or piece.uncertainty:
+        if piece.uncertainty:
+            return None
+        if sheet is None:
+            self._live.clear()
             return None
         # Pages come one after the other: one whose file failed has no end.
         self._live = {known: course for known, course in self._live.items() if known.page == sheet.page}

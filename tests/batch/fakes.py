@@ -46,6 +46,8 @@ class FakeDenoiser:
     ----------
     batch : int
         Pieces that are taken before the first result is given.
+    keeps : bool
+        Whether it says that it keeps rows from band to band.
     fails : callable or None
         Says for a piece whether the network should crash on it.
     spoils : callable or None
@@ -62,6 +64,8 @@ class FakeDenoiser:
     row_multiple: int = 4
     needs_range: bool = False
     needs: Needs = NEEDS
+    keeps: bool = False
+    sheets: list[Any] = field(default_factory=list)
     heights: list[int] = field(default_factory=list)
     held: int = 0
     most_held: int = 0
@@ -70,7 +74,7 @@ class FakeDenoiser:
         return {"model": "fake", "device": "cpu", "precision": self.precision}
 
     def keeps_rows(self, width: int, parts: int) -> bool:
-        return False
+        return self.keeps and parts == 1
 
     def stream(self, pieces: Iterable[Any]) -> Iterator[tuple[Any, NDArray[np.float32]]]:
         waiting: list[Any] = []
@@ -100,6 +104,7 @@ class FakeDenoiser:
         mean = (padded[:-2] + padded[1:-1] + padded[2:]) / np.float32(3)
         result = mean[piece.above : len(mean) - piece.below]
         self.heights.append(len(result))
+        self.sheets.append((piece.sheet, piece.row))
         return self.spoils(result) if self.spoils else result
 
 

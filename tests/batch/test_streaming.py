@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from denoiser.batch.reading import LEAST_ROWS
 from tests.batch.conftest import Runs
 from tests.batch.fakes import FakeDenoiser, leftovers, picture, smoothed, write_npy
 
@@ -135,3 +136,20 @@ def test_what_tiles_take_is_part_of_the_budget(tmp_path: Path, runs: Runs) -> No
         heights.append(max(network.heights))
         assert np.array_equal(tifffile.imread(tmp_path / "out" / "a.tif"), smoothed(pixels)[..., 0])
     assert heights[0] < 0.7 * heights[1]
+
+
+def test_bands_are_smaller_where_the_network_keeps_rows(tmp_path: Path, runs: Runs) -> None:
+    pixels = picture(0, 2000, 3000, 1)
+    (tmp_path / "in").mkdir()
+    tifffile.imwrite(tmp_path / "in" / "a.tif", pixels[..., 0], rowsperstrip=16)
+    heights = []
+    for keeps in (False, True):
+        network = FakeDenoiser(batch=1, keeps=keeps, context_rows=20)
+        assert runs(network, max_memory=MEMORY, exists="overwrite").exit_code == 0
+        assert np.array_equal(tifffile.imread(tmp_path / "out" / "a.tif"), smoothed(pixels)[..., 0])
+        heights.append(max(network.heights))
+    assert LEAST_ROWS <= heights[1] < 0.7 * heights[0]
+    sheets = {sheet for sheet, _ in network.sheets}
+    assert {(sheet.height, sheet.part) for sheet in sheets} == {(2000, 0)} and len(sheets) == 1
+    rows = [row for _, row in network.sheets]
+    assert rows[0] == 0 and rows == sorted(rows) and len(set(rows)) >= len(rows) - 1
