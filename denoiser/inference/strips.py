@@ -30,7 +30,6 @@ from denoiser.tiling import Sheet, Window, plan_windows, round_up, smallest_tile
 LEAST_WIDTH = 4
 """A strip is at least so many times as wide as its halo."""
 
-
 MOST_PIXELS = 2**18
 """Pixels that the network gets at a time. Twice as many are 5% faster and take 100 MB more on every processor."""
 
