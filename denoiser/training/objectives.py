@@ -26,7 +26,7 @@ from denoiser.training.data import TorchRandom, noisy_batch
 from denoiser.training.store import PictureStore
 
 DROPPED = 0.3
-"""Share of pixels that :class:`Mask` drops, as in the masking autoencoder that it follows."""
+"""Mean share of pixels that :class:`Mask` drops, as in the masking autoencoder that it follows."""
 BLIND = 0.05
 """Share of pixels that :class:`BlindSpot` replaces: few, so that their neighbourhoods stay whole."""
 REACH = 2
@@ -146,7 +146,9 @@ class Pairs(_Restoring):
 class Mask(_Restoring):
     """The masking autoencoder: pixels of the input are dropped, the target is the noisy picture, everywhere.
 
-    Dropout on the input with survivors divided by 1 - p, as in the source. What cannot be told from the surroundings is
+    Dropout on the input with survivors divided by 1 - p, as in the source, but with a p of its own for each crop, from
+    none to twice that of the source: behind a maximum pooling a network that has only seen brightened survivors makes
+    whole pictures too dark. What cannot be told from the surroundings is
     lost in a bottleneck. A network with a connection around its bottleneck can hand every surviving pixel through,
     noise and all.
     """
@@ -156,8 +158,9 @@ class Mask(_Restoring):
     def draw(self, count: int, size: int, host: np.random.Generator, random: TorchRandom) -> Batch:
         crops = self.store.crops(self.store.places(host, count, size))
         picture = _channels_first(crops.values)
-        kept = random.uniform((count, 1, size, size)) >= DROPPED
-        return _everywhere(picture * kept / (1 - DROPPED), picture, crops.white)
+        dropped = 2 * DROPPED * random.uniform((count, 1, 1, 1))
+        kept = random.uniform((count, 1, size, size)) >= dropped
+        return _everywhere(picture * kept / (1 - dropped), picture, crops.white)
 
 
 @dataclass(frozen=True)
