@@ -39,15 +39,6 @@ ACTIVATION_SHARE = 0.6
 ALLOCATED = 1.5
 """Memory that is taken per byte of live tensors: allocators and libraries keep some of their own (measured)."""
 
-DOWN_SHARE = 1.4
-"""The same for a network that takes pages from top to bottom, whose callers leave it half as much again."""
-
-DOWN_ALLOCATED = 3.0
-"""As ALLOCATED, for rows that are joined with what was kept of those before (measured: 330 to 400 bytes per pixel)."""
-
-DOWN_BYTES = 64 << 20
-"""What the libraries keep for it, whatever the size (measured)."""
-
 FLIGHT_SHARE = 0.25
 """Share of the budget for pieces that were taken and not yet given back."""
 
@@ -216,9 +207,9 @@ class Denoiser:
             self.full_halo,
             self.row_multiple,
             self._engine.workers,
-            int(self._budget * DOWN_SHARE) - DOWN_BYTES,
+            int(self._budget * sizing.DOWN_SHARE) - sizing.DOWN_BYTES,
             lambda: self._column_bytes,
-            self._footprint.bytes_per_pixel * DOWN_ALLOCATED,
+            self._footprint.bytes_per_pixel * sizing.DOWN_ALLOCATED,
         )
         return Down(self._engine, courses)
 

@@ -25,6 +25,16 @@ FLOW_ROWS_BYTES = 240 << 20
 FLOW_BYTES = 24
 """What each pixel of such a window costs besides: three values, and three results."""
 
+DOWN_SHARE = 1.4
+"""Share of the budget for a network that takes pages from top to bottom, whose callers leave it half as much again."""
+
+DOWN_ALLOCATED = 3.0
+"""Memory that is taken per byte of live tensors, for rows that are joined with what was kept of those before
+(measured: 330 to 400 bytes per pixel)."""
+
+DOWN_BYTES = 64 << 20
+"""What the libraries keep for it, whatever the size (measured)."""
+
 CPU_BATCH = 2**17
 """Pixels of a batch of small windows on the CPU: larger ones are not faster, and hold results back longer."""
 

@@ -148,9 +148,8 @@ class Mask(_Restoring):
 
     Dropout on the input with survivors divided by 1 - p, as in the source, but with a p of its own for each crop, from
     none to twice that of the source: behind a maximum pooling a network that has only seen brightened survivors makes
-    whole pictures too dark. What cannot be told from the surroundings is
-    lost in a bottleneck. A network with a connection around its bottleneck can hand every surviving pixel through,
-    noise and all.
+    whole pictures too dark. What cannot be told from the surroundings is lost in a bottleneck. A network with a
+    connection around its bottleneck can hand every surviving pixel through, noise and all.
     """
 
     store: PictureStore
