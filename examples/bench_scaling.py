@@ -160,7 +160,9 @@ def main() -> None:
     parser.add_argument("--megapixels", type=float, default=1.0)
     parser.add_argument("--workers", type=int, nargs="*", default=[])
     given = parser.parse_args()
-    tuning.set_environment()  # as the command does
+    if not tuning.TORCH_SETTINGS.keys() <= os.environ.keys():
+        tuning.set_environment()  # as the command does, before torch is loaded
+        os.execv(sys.executable, sys.orig_argv)
     tuning.keep_freed_memory()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

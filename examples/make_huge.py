@@ -1,7 +1,7 @@
 """Write a picture larger than memory, tile by tile: a noisy 16-bit gray BigTIFF of 40,000 x 30,000 pixels (2.4 GB).
 
     python examples/make_huge.py huge.tif [--width 40000] [--height 30000] [--tile 512] [--compression none]
-    denoiser run huge.tif huge_clean.tif --max-memory 460MiB
+    denoiser run huge.tif huge_clean.tif --max-memory 430MiB
 
 It shows waves and edges, slow and fast ones, under the noise of a 12-bit camera in a 16-bit container. The same
 arguments give the same bytes; less than 300 MB of memory are used, whatever the size.

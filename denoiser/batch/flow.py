@@ -14,6 +14,9 @@ AHEAD = 1024
 """Files that may be read before their turn, however small they are."""
 NON_HEAD_SHARE = 0.5
 """Part of the budget for files whose turn has not come: the rest is kept for the file that is being computed."""
+AHEAD_BYTES = 2**29
+"""For each processor, what pictures in flight may take at most before one is read ahead of its turn: memory that has
+been used before is faster than memory that has not."""
 
 
 class Cancelled(Exception):
@@ -71,10 +74,14 @@ class Budget:
     ----------
     limit : int
         Bytes.
+    ahead : int, optional
+        Bytes in flight from which on none is read before its turn; half of the limit at most.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, ahead: int | None = None) -> None:
         self.limit = limit
+        most = int(limit * NON_HEAD_SHARE)
+        self.ahead = most if ahead is None else min(ahead, most)
         self.used = 0
         self.peak = 0
         self._writing = 0
@@ -102,7 +109,7 @@ class Budget:
     def _has_room(self, amount: int, turn: int) -> bool:
         if turn > self._head + AHEAD:
             return False
-        limit = self.limit if turn <= self._head else self.limit * NON_HEAD_SHARE
+        limit = self.limit if turn <= self._head else self.ahead
         if self.used + amount <= limit or self.used == 0:
             return True
         return turn == self._wanted and self._writing == 0

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from denoiser.batch.flow import POLL_SECONDS, Budget, Cancelled
+from denoiser.batch.flow import AHEAD_BYTES, POLL_SECONDS, Budget, Cancelled
 from denoiser.batch.intake import Intake
 from denoiser.batch.items import Action, Item
 from denoiser.batch.job import CheckError, Job, explained
@@ -85,7 +85,7 @@ class Pipeline:
         self.verifier = verifier
         self.again: list[Item] = []
         self.error: DenoiserError | None = None
-        self.budget = Budget(shared.budget)
+        self.budget = Budget(shared.budget, AHEAD_BYTES * shared.options.threads)
         self.jobs = [Job(item, turn) for turn, item in enumerate(items)]
         self._unread = iter(self.jobs)
         self._begun: list[Job] = []

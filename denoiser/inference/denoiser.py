@@ -40,10 +40,11 @@ ALLOCATED = 1.5
 """Memory that is taken per byte of live tensors: allocators and libraries keep some of their own (measured)."""
 
 FLIGHT_SHARE = 0.25
-"""Share of the budget for pieces that were taken and not yet given back."""
+"""Share of the budget that pieces may take which were taken and not yet given back."""
 
-MOST_IN_FLIGHT = {"cpu": 2**28, "mps": 2**28, "cuda": 2**30}
-"""Bytes in flight that are enough to fill batches on each kind of device."""
+ENOUGH_IN_FLIGHT = {"cpu": 2**28, "mps": 2**28, "cuda": 2**30}
+"""Bytes in flight that are enough to fill batches on each kind of device, unless the pictures are so large that these
+are not enough for all workers."""
 
 
 class _Origin(NamedTuple):
@@ -188,8 +189,9 @@ class Denoiser:
         InputError
             If the smallest possible window does not fit into memory.
         """
-        in_flight = min(int(self._budget * FLIGHT_SHARE), MOST_IN_FLIGHT[self.device.type])
-        stream = Stream(self._engine, self.device, self._sizing, self._precision_of, in_flight, self._down())
+        most = int(self._budget * FLIGHT_SHARE)
+        enough = min(most, ENOUGH_IN_FLIGHT[self.device.type])
+        stream = Stream(self._engine, self.device, self._sizing, self._precision_of, enough, most, self._down())
         return stream.results(pieces)
 
     @cached_property
@@ -229,7 +231,7 @@ class Denoiser:
     def whole(self, piece: Piece) -> NDArray[np.float32]:
         """The result of a piece that is computed as one window, whatever the options say: as :meth:`stream`."""
         sizing = replace(self._sizing, never_cut=True, halo=self.full_halo)
-        stream = Stream(self._engine, self.device, sizing, self._precision_of, piece.values.nbytes)
+        stream = Stream(self._engine, self.device, sizing, self._precision_of, 0, 0)
         (_, values), *_ = stream.results([piece])
         return values
 

@@ -8,6 +8,7 @@ is busy with decoding or encoding a file makes all others wait: measured on two 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -70,6 +71,10 @@ class Engine(Protocol):
         """
         ...
 
+    def no_more(self) -> None:
+        """Say that nothing follows the batches under way for now."""
+        ...
+
     def network(self, precision: str) -> Network:
         """The network in a precision, made when first asked for."""
         ...
@@ -91,17 +96,22 @@ class Networks:
     def limit_workers(self, most: int) -> None:
         """Nothing to do where one batch computes at a time."""
 
+    def no_more(self) -> None:
+        """Nothing to do where a batch has all of the device."""
+
 
 def as_tensor(stored: NDArray[Any]) -> Tensor:
     """A batch of stored values as torch sees it: uint16 under the name of int16."""
     return torch.from_numpy(stored.view(np.int16) if stored.dtype == np.uint16 else stored)
 
 
-def _run(network: Network, items: Sequence[Item], key: Key, places: int) -> list[Item]:
+def _run(
+    network: Network, items: Sequence[Item], key: Key, places: int, between: Callable[[], None] = lambda: None
+) -> list[Item]:
     """Compute a batch from beginning to end in the calling thread."""
     stored = np.empty((places, key.height, key.width, key.channels), key.dtype)
-    levels = torch.from_numpy(np.stack(gather(items, stored)))
-    values, finite = network.compute(as_tensor(stored).to(network.device), levels.to(network.device), key.uncertainty)
+    levels = torch.from_numpy(np.stack(gather(items, stored))).to(network.device)
+    values, finite = network.compute(as_tensor(stored).to(network.device), levels, key.uncertainty, between)
     return scatter(items, values.cpu().numpy(), finite.cpu().numpy(), owned=True)
 
 
@@ -159,6 +169,9 @@ class CpuEngine(Networks):
         self.threads = min(devices.threads(), torch.get_num_threads())
         self.workers = min(self.threads, _MOST_WORKERS)
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="denoiser-cpu")
+        self._lock = threading.Lock()
+        self._under_way = 0
+        self._ending = False
 
     @property
     def depth(self) -> int:
@@ -170,22 +183,39 @@ class CpuEngine(Networks):
             self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="denoiser-cpu")
 
     def submit(self, items: Sequence[Item], key: Key, places: int, share: int) -> Ticket:
-        threads = max(1, self.threads // min(share, self.workers))
-        run = partial(_run_with_threads, threads, self.network(key.precision), items, key, places)
+        with self._lock:
+            self._under_way += 1
+            self._ending = False
+        run = partial(self._run_with_threads, self._threads(share), self.network(key.precision), items, key, places)
         return _FutureTicket(items, key, self._pool.submit(run))
+
+    def no_more(self) -> None:
+        """The processors of workers that have nothing to do any more go to those that are still in a large window."""
+        self._ending = True
+
+    def _threads(self, share: int) -> int:
+        return max(1, self.threads // min(share, self.workers))
+
+    def _run_with_threads(
+        self, threads: int, network: Network, items: Sequence[Item], key: Key, places: int
+    ) -> list[Item]:
+        def spread() -> None:
+            if self._ending:
+                _use(max(threads, self._threads(self._under_way)))
+
+        _use(threads)
+        try:
+            return _run(network, items, key, places, spread)
+        finally:
+            with self._lock:
+                self._under_way -= 1
 
     def submit_strip(self, strip: Strip, item: Item, key: Key, share: int) -> Ticket:
         """Begin the next band of a strip, which waits for the one before."""
-        threads = max(1, self.threads // min(share, self.workers))
         # The one before has been submitted before, so that somebody is computing it already.
-        run = partial(_continue_with_threads, threads, strip, strip.before, item, key)
+        run = partial(_continue_with_threads, self._threads(share), strip, strip.before, item, key)
         strip.before = self._pool.submit(run)
         return _FutureTicket([item], key, strip.before)
-
-
-def _run_with_threads(threads: int, network: Network, items: Sequence[Item], key: Key, places: int) -> list[Item]:
-    _use(threads)
-    return _run(network, items, key, places)
 
 
 def _continue_with_threads(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -95,7 +95,13 @@ class Network:
         return x.to(self.dtype).contiguous(memory_format=torch.channels_last)
 
     @torch.inference_mode()
-    def compute(self, stored: Tensor, levels: Tensor, uncertainty: bool = False) -> tuple[Tensor, Tensor]:
+    def compute(
+        self,
+        stored: Tensor,
+        levels: Tensor,
+        uncertainty: bool = False,
+        between: Callable[[], None] = lambda: None,
+    ) -> tuple[Tensor, Tensor]:
         """Denoise a batch of windows, or say how uncertain that is.
 
         Parameters
@@ -106,6 +112,8 @@ class Network:
             (3, N) fp32 on the device: scale, white and sigma of each window.
         uncertainty : bool
             Whether the deviation of the estimate is wanted instead of the estimate.
+        between : callable
+            Called now and then by a computation that goes row by row; it may set torch's number of threads.
 
         Returns
         -------
@@ -119,7 +127,7 @@ class Network:
             # torch has few kernels for uint16, and none at all on some devices.
             stored = stored.to(torch.int32).bitwise_and_(0xFFFF)
         if not uncertainty and self.flows(*stored.shape[:3]):
-            values = self._in_rows(stored, scale, white)
+            values = self._in_rows(stored, scale, white, between)
             return values, _finite(values)
         x = stored.to(torch.float32).mul_(scale[:, None, None, None]).permute(0, 3, 1, 2)  # (N, C, H, W), channels last
         colour = x.expand(-1, 3, -1, -1)
@@ -168,13 +176,13 @@ class Network:
         found = found[0].permute(1, 2, 0)
         return found.float().mean(dim=2, keepdim=True) if x.shape[2] == 1 else found
 
-    def rows_at_once(self, width: int, pixels: int = FLOW_PIXELS) -> int:
-        """How many rows of a picture are best taken at a time, of so many pixels at most."""
+    def rows_at_once(self, width: int, pixels: int | None = None) -> int:
+        """How many rows of a picture are best taken at a time, of so many pixels at most (``FLOW_PIXELS``)."""
         multiple = needs_of(self.module).multiple_of
-        return max(pixels // width, FLOW_ROWS) // multiple * multiple or multiple
+        return max((pixels or FLOW_PIXELS) // width, FLOW_ROWS) // multiple * multiple or multiple
 
     @torch.inference_mode()
-    def _in_rows(self, stored: Tensor, scale: Tensor, white: Tensor) -> Tensor:
+    def _in_rows(self, stored: Tensor, scale: Tensor, white: Tensor, between: Callable[[], None]) -> Tensor:
         """:meth:`compute` for one window, with the same values, a few rows at a time."""
         height, width = stored.shape[1:3]
         step = self.rows_at_once(width)
@@ -182,6 +190,7 @@ class Network:
         flow = self.flow()
         done = 0
         for start in range(0, height, step):
+            between()
             stop = min(start + step, height)
             x = torch.mul(stored[0, start:stop], scale, out=values[0, start:stop])
             found = self.push(flow, x, white.item(), stop == height)

@@ -42,9 +42,10 @@ class Stream:
         Shared with other streams of the same network: what did not fit into memory once is remembered.
     precision_of : callable
         The precision in which a piece is computed.
-    bytes_in_flight : int
-        When pieces that were taken and not yet given back occupy more than this, batches are no longer
-        held back until they are full.
+    enough, most : int
+        When pieces that were taken and not yet given back occupy more bytes than ``enough``, and there are batches for
+        all workers, no more are taken and batches are no longer held back until they are full; with more than ``most``
+        in any case.
     down : Down, optional
         Computes pages whose pieces follow each other; without it, all pieces are computed by themselves.
     """
@@ -55,14 +56,15 @@ class Stream:
         device: torch.device,
         sizing: Sizing,
         precision_of: Callable[[Piece], str],
-        bytes_in_flight: int,
+        enough: int,
+        most: int,
         down: Down | None = None,
     ) -> None:
         self._engine = engine
         self._device = device
         self._sizing = sizing
         self._precision_of = precision_of
-        self._limit = bytes_in_flight
+        self._enough, self._most = enough, most
         self._down = down
         self._jobs: deque[Job] = deque()
         self._bytes = 0
@@ -75,15 +77,20 @@ class Stream:
         for piece in pieces:
             self._add(piece)
             yield from self._finished()
-            while self._bytes > self._limit and self._jobs:
+            while self._jobs and self._is_full():
                 self._advance()
                 yield from self._finished()
         for key in list(self._waiting):
             self._submit(self._waiting.pop(key), key)
         self._start()
+        self._engine.no_more()
         while self._jobs:
             self._advance()
             yield from self._finished()
+
+    def _is_full(self) -> bool:
+        supplied = len(self._tickets) >= self._engine.depth
+        return self._bytes > (self._enough if supplied else self._most)
 
     def _add(self, piece: Piece) -> None:
         """Cut a piece, and compute every batch that is full."""

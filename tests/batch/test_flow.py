@@ -55,6 +55,16 @@ def test_files_ahead_leave_half_to_the_one_that_is_computed() -> None:
     assert isinstance(ends(waiting), Cancelled)
 
 
+def test_files_are_not_read_far_ahead_where_there_is_room_for_it() -> None:
+    budget = Budget(1000, ahead=100)
+    budget.lease(80, 0)
+    waiting = waits(lambda: budget.lease(30, 1))
+    budget.lease(60, 0)
+    assert waiting[0].is_alive()
+    budget.begin(1)
+    assert isinstance(ends(waiting), Lease)
+
+
 def test_something_too_large_passes_alone() -> None:
     budget = Budget(100)
     small = budget.lease(1, 0)

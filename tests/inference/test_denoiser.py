@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from denoiser.errors import UsageError
-from denoiser.inference import Denoiser, InferenceOptions, Piece, network
+from denoiser.inference import Denoiser, InferenceOptions, Piece, devices, network
+from denoiser.inference import denoiser as inference
 from denoiser.models import Needs, build
 from denoiser.tiling import round_up
 from tests.inference.networks import Identity, Tiny, Told
@@ -182,6 +183,38 @@ def test_number_of_threads_changes_no_bit(flagship: torch.nn.Module, precision: 
         assert np.array_equal(one, two)
 
 
+def test_the_last_picture_gets_the_processors_of_workers_that_are_done(
+    flagship: torch.nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network, "FLOW_FROM", 0)
+    monkeypatch.setattr(network, "FLOW_PIXELS", 2**13)
+    before = torch.get_num_threads()
+    monkeypatch.setattr(devices, "threads", lambda: 2)
+    torch.set_num_threads(2)
+    try:
+        model = Denoiser(flagship, None, InferenceOptions(device="cpu", precision="bf16"))
+        ran: list[tuple[int, int]] = []
+        push = network.Network.push
+
+        def spy(self: network.Network, flow: Any, x: torch.Tensor, white: float, last: bool) -> torch.Tensor | None:
+            ran.append((x.shape[1], torch.get_num_threads()))
+            return push(self, flow, x, white, last)
+
+        monkeypatch.setattr(network.Network, "push", spy)
+        long, short = piece(1600, 256), piece(160, 240)
+        # Both begin with a processor each; the short one is done long before the long one.
+        results = [values for _, values in model.stream([long, short])]
+        threads = [count for width, count in ran if width == 256]
+        assert threads[0] == 1
+        assert threads[-1] == 2
+        ran.clear()
+        alone = only(model.stream([long]))
+        assert {count for _, count in ran} == {2}
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(alone, results[0])
+
+
 def test_stream_is_lazy_and_holds_a_bounded_number_of_bytes() -> None:
     model = tiny(max_memory=2**22)  # a quarter of it, 1 MiB, may be in flight
     taken = 0
@@ -202,6 +235,30 @@ def test_stream_is_lazy_and_holds_a_bounded_number_of_bytes() -> None:
     each = 64 * 64 * 3 * (1 + 4)
     assert most <= 2**20 // each + 1
     results.close()
+
+
+def test_large_pictures_are_taken_until_all_workers_have_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference, "ENOUGH_IN_FLIGHT", {"cpu": 2**20})
+    monkeypatch.setattr(devices, "threads", lambda: 4)
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        model = tiny(max_memory=2**34)
+        taken = 0
+
+        def endless() -> Iterator[Piece]:
+            nonlocal taken
+            while True:
+                taken += 1
+                yield piece(512, 512, tag=taken)  # 3.75 MiB with its result
+
+        results = model.stream(endless())
+        next(results)
+        assert model._engine.workers == 4
+        assert model._engine.depth <= taken <= model._engine.depth + 2
+        results.close()
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_stream_gives_results_before_the_last_piece_is_taken() -> None:
