@@ -173,7 +173,8 @@ class RunSession(Session):
         on_cpu = devices.resolve(self.options.device).type == "cpu"
         o = self.options
         chosen = auto.names(o.model)
-        memory = self._memory() // 2 // len(chosen) if on_cpu else o.max_memory
+        # Networks between which auto chooses never compute at the same time, so that each has all of it.
+        memory = self._memory() // 2 if on_cpu else o.max_memory
         options = InferenceOptions(o.device, precision, o.tile, o.halo, o.batch, memory)
         networks = {name: Denoiser(*weights.load(name), options) for name in chosen}
         return auto.Chooser(networks) if o.model == auto.AUTO else networks[o.model]

@@ -11,13 +11,13 @@ import pytest
 import tifffile
 from PIL import Image
 
-from denoiser import models, weights
+from denoiser import inference, models, weights
 from denoiser.batch import RunOptions, Status, run
 from denoiser.batch.auto import Chooser, names, weights_hash
 from denoiser.batch.job import Job
 from denoiser.errors import ExitCode, UnavailableError, UsageError
 from denoiser.estimate import MODELS, Advice
-from denoiser.inference import Piece
+from denoiser.inference import InferenceOptions, Piece
 from denoiser.noise import NumpyRandom, parse
 from tests.batch.fakes import FakeDenoiser, tree
 
@@ -109,6 +109,23 @@ def test_every_file_is_what_its_own_network_makes_of_it(tmp_path: Path, bundled:
         run(tmp_path / "in", tmp_path / model, options(model=model, tile=64))
         for name, content in tree(tmp_path / model).items():
             assert (content == made[name]) == (expected[name] == model), name
+
+
+def test_each_network_has_the_memory_of_a_single_one(
+    tmp_path: Path, bundled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+
+    class Listening(InferenceOptions):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            given.append(self.max_memory)
+
+    monkeypatch.setattr(inference, "InferenceOptions", Listening)
+    make_inputs(tmp_path / "in")
+    for model in ("auto", *MODELS):
+        run(tmp_path / "in", tmp_path / model, options(model=model))
+    assert given == [1 << 28] * 3
 
 
 def test_a_second_run_skips_until_either_network_changes(
