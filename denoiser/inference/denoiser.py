@@ -139,6 +139,7 @@ class Denoiser:
             whole_batches=not on_cpu,
             never_cut=options.tile == "none",
             widest=max(sizing.FLOW_WIDTH, least_width) if network.can_flow else None,
+            widest_part=max(sizing.CUT_WIDTH, least_width) if network.can_flow else None,
         )
         if found.tile is not None:
             # The user's tile stands, whatever the estimate says; if it does not fit, it shrinks then.

@@ -168,6 +168,18 @@ def number(results: Iterator[tuple[Piece, NDArray[np.float32]]]) -> Iterator[tup
         yield index, values
 
 
+def test_large_pictures_are_cut_into_narrow_windows_that_go_row_by_row(flagship: torch.nn.Module) -> None:
+    model = Denoiser(flagship, None, InferenceOptions(device="cpu", precision="bf16", max_memory=2**34))
+
+    def sizes(height: int, width: int) -> set[tuple[int, int]]:
+        return {(window.height, window.width) for window in model._sizing.windows(height, width)}
+
+    assert sizes(2448, 3096) == {(2448, 3096)}
+    assert model.cuts(3000, 4000)
+    for height, width in sizes(3000, 4000) | sizes(4000, 6000) | sizes(6000, 3000):
+        assert width <= 2048 and network.FLOW_FROM < height * width <= 2**23
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_number_of_threads_changes_no_bit(flagship: torch.nn.Module, precision: str) -> None:
     before = torch.get_num_threads()
