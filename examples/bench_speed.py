@@ -7,7 +7,8 @@ written as PNG and as JPEG (quality 92). Then:
 
 - network only: forward passes alone, on windows of the shape that the program uses, all processors busy; before,
   between and after the runs, because the speed of a machine drifts (the mean counts);
-- directory to directory: ``denoiser.run`` from files to files, reading, checking, writing and syncing included;
+- directory to directory: ``denoiser.run`` from files to files, reading, checking, writing and syncing included; a first
+  run over one picture loads the modules;
 - DnCNN (20 layers, 64 channels, colour) and an FFDNet-sized network (12 layers of 96 channels at half resolution),
   eager fp32 torch with random weights on a whole photograph, the way their published scripts run;
 - scikit-image's fast non-local means, and bm3d on a 512 x 512 part (its time per pixel does not depend on size).
@@ -138,6 +139,9 @@ def main() -> None:
         megapixels = make_photographs(arguments.clean, folder, arguments.pictures, arguments.side)
         full = network_only("fp32", arguments.side)
         print(f"network only, fp32: {full:.2f} MP/s", flush=True)
+        (folder / "first").mkdir()
+        shutil.copy(folder / "jpg" / "00.jpg", folder / "first")
+        directory_to_directory(folder / "first", megapixels)
         half, runs = [network_only("bf16", arguments.side)], {}
         for kind in ("png", "jpg"):
             runs[kind] = directory_to_directory(folder / kind, megapixels)

@@ -48,17 +48,19 @@ class Moments:
     low: float = math.inf
     high: float = -math.inf
 
-    def add(self, values: NDArray[Any]) -> None:
+    def add(self, values: NDArray[Any]) -> tuple[float, float]:
+        """Add values; returns the least and the greatest of them."""
         if values.size == 0:
-            return
+            return math.inf, -math.inf
         if self.count == 0:
             self.shift = float(values.mean(dtype=np.float64))
         shifted = np.subtract(values, self.shift, dtype=np.promote_types(values.dtype, np.float32)).ravel()
         self.count += values.size
         self.total += float(shifted.sum())  # numpy adds in pairs, which loses next to nothing
         self.squares += float(np.dot(shifted, shifted))
-        self.low = min(self.low, float(values.min()))
-        self.high = max(self.high, float(values.max()))
+        low, high = float(values.min()), float(values.max())
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        return low, high
 
     @property
     def mean(self) -> float:
@@ -124,11 +126,15 @@ class Checks:
             self._add(before[rows][there], after[rows][there])
 
     def _add(self, before: Pixels, after: Pixels) -> None:
-        if self.limits is not None:
-            self.clipped_before += _clipped(before, *self.limits)
-            self.clipped_after += _clipped(after, *self.limits)
-        self.before.add(before)
-        self.after.add(after)
+        self.clipped_before += self._clipped(before, *self.before.add(before))
+        self.clipped_after += self._clipped(after, *self.after.add(after))
+
+    def _clipped(self, pixels: Pixels, low: float, high: float) -> int:
+        """How many of these pixels, which lie between ``low`` and ``high``, are at the limits."""
+        if self.limits is None:
+            return 0
+        ends = [end for end, reached in zip(self.limits, (low, high), strict=True) if reached == end]
+        return sum(int(np.count_nonzero(pixels == end)) for end in ends)
 
     def problem(self) -> str:
         """What is wrong with the output; empty when nothing is."""
@@ -166,10 +172,6 @@ class Checks:
     def _clipped_shares(self) -> tuple[float, float]:
         count = max(self.before.count, 1)
         return self.clipped_before / count, self.clipped_after / count
-
-
-def _clipped(pixels: Pixels, low: float, high: float) -> int:
-    return int(np.count_nonzero(pixels == low) + np.count_nonzero(pixels == high))
 
 
 def _plain(value: float) -> float | None:
