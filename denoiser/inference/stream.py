@@ -1,7 +1,7 @@
 """One pass over many pieces: cut, group into batches, compute, recover, give back in order.
 
-Every decision here follows from the order of the pieces and never from timing, so that the same pieces
-give the same batches.
+What a piece becomes never follows from timing. Which windows share a batch, and how many threads compute it, may,
+because pieces are taken as others are done; no bit of a result depends on either.
 """
 
 from __future__ import annotations
