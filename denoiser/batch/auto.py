@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from denoiser.batch.estimation import estimate_page
 from denoiser.batch.job import Job
 from denoiser.errors import UnavailableError
-from denoiser.estimate import MODELS, Advice, choose, few
-from denoiser.images import Source
+from denoiser.estimate import MODELS, Advice
 
 if TYPE_CHECKING:
     from denoiser.inference import Denoiser, Piece
@@ -87,11 +85,6 @@ class Chooser:
 
     def keeps_rows(self, width: int, parts: int) -> bool:
         return all(network.keeps_rows(width, parts) for network in self.networks.values())
-
-    def advise(self, source: Source, white: float | None, black: float | None) -> Advice:
-        """Choose by the noise of a file's first page; the other pages of a stack are taken to be like it."""
-        page = source.header.pages[0]
-        return choose(estimate_page(source, 0, white, black, few(page.height, page.width)))
 
     def stream(self, pieces: Iterable[Piece]) -> Iterator[tuple[Piece, NDArray[np.float32]]]:
         """Denoise pieces, in order and lazily, each by the network of its file."""

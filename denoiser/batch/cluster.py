@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from denoiser.batch import worker
-from denoiser.batch.auto import AUTO
 from denoiser.batch.crew import CLOSING_SECONDS, Crew
 from denoiser.batch.flow import POLL_SECONDS
 from denoiser.batch.items import Item
@@ -198,7 +197,7 @@ class _Run:
             if answer is not None and not isinstance(answer, OSError):  # that is one who has left since
                 raise UnavailableError(f"{address}: {answer if isinstance(answer, str) else unusable(answer)}")
         self.shared.progress.note(f"{len(self._workers)} Dask workers on {len(hosts)} machines", "debug")
-        if not self.setup.options.copies and self.setup.options.model != AUTO:
+        if not self.setup.options.copies:
             shared = replace(self.shared, record=self.delegation.record)
             self.sharing = Sharing(self.client, self.setup, shared, lambda: len(self._workers))
         return True

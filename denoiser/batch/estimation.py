@@ -20,8 +20,8 @@ from denoiser.batch.flow import POLL_SECONDS, Stop
 from denoiser.batch.job import explained
 from denoiser.batch.names import shown
 from denoiser.errors import DenoiserError, ExitCode
-from denoiser.estimate import Advice, Estimate, choose, estimate, quality_of, windows
-from denoiser.images import SUFFIXES, Header, Source, open_source
+from denoiser.estimate import WHITE_MODEL, Advice, Estimate, choose, estimate, few, quality_of, windows
+from denoiser.images import SUFFIXES, Header, Page, Source, open_source
 from denoiser.images.jpeg import JpegRecord
 from denoiser.images.metadata import Metadata
 from denoiser.images.pixels import split, value_range
@@ -30,6 +30,8 @@ from denoiser.progress import Progress, Silent
 SCHEMA = "denoiser.estimate/1"
 PAGES = 8
 """Pages of a stack that are looked at, evenly spread from the first to the last."""
+LEAST_PIXELS = 64 * 64
+"""Of a page whose network is chosen by its noise: on smaller ones looking takes longer than denoising."""
 
 
 @dataclass(frozen=True)
@@ -233,7 +235,38 @@ def _page(source: Source, index: int, options: EstimateOptions) -> PageEstimate:
     page = source.header.pages[index]
     found = estimate_page(source, index, options.white, options.black)
     sampled = sum(strip.pixels for strip in windows(page.height, page.width))
-    return PageEstimate(index, page.height, page.width, sampled, found, choose(found))
+    advice = settled(page, options.white) or choose(found)
+    return PageEstimate(index, page.height, page.width, sampled, found, advice)
+
+
+def settled(page: Page, white: float | None) -> Advice | None:
+    """The network of a page whose noise does not decide; None for others.
+
+    Parameters
+    ----------
+    page : Page
+    white : float or None
+        As :func:`denoiser.images.pixels.value_range`.
+    """
+    if page.dtype.kind == "f" and white is None:
+        # Traits are measured against the full range: a choice by them would not be that of the same page times 2.
+        return Advice(WHITE_MODEL, "its values have no known range")
+    if page.height * page.width < LEAST_PIXELS:
+        return Advice(WHITE_MODEL, "it is too small to choose by its noise")
+    return None
+
+
+def advise(source: Source, index: int, white: float | None = None, black: float | None = None) -> Advice:
+    """Choose the network of one page of an open file, from fewer pixels than :func:`estimate_page` would look at.
+
+    Parameters
+    ----------
+    source, index, white, black
+        As :func:`estimate_page`.
+    """
+    page = source.header.pages[index]
+    found = settled(page, white)
+    return found or choose(estimate_page(source, index, white, black, few(page.height, page.width)))
 
 
 def estimate_page(

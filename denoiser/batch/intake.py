@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from denoiser.batch.auto import Chooser
+from denoiser.batch.estimation import advise
 from denoiser.batch.flow import Budget, Cancelled, Lease
 from denoiser.batch.items import Action
 from denoiser.batch.job import Job
@@ -86,8 +86,8 @@ class Intake:
             for band in self._reader.bands(source, job.form, lambda amount: self._lease(job, amount)):
                 # In this order: once it has the band the network may want the next one, which must not be forgotten.
                 self.budget.satisfied(job.turn)
-                if job.advice is None and isinstance(self.denoiser, Chooser):
-                    self._choose(job, source, self.denoiser)
+                if job.advice is None and self.shared.chooses:
+                    self._choose(job, source)
                 job.incoming.put(band)
 
     def decode(self, job: Job) -> None:
@@ -105,10 +105,9 @@ class Intake:
                     source.read(index, start, min(start + rows, page.height))
                 room.release()
 
-    def _choose(self, job: Job, source: Source, chooser: Chooser) -> None:
-        """Choose the network of a file, now that its first rows are in memory."""
-        options = self.shared.options
-        job.advice = chooser.advise(source, options.white, options.black)
+    def _choose(self, job: Job, source: Source) -> None:
+        """Choose the network of a file, now that its first rows are in memory, by its first page."""
+        job.advice = advise(source, 0, self.shared.options.white, self.shared.options.black)
         job.figures = {"model": job.advice.model, "reason": job.advice.reason}
         self.shared.progress.note(f"{shown(job.item.source)}: {job.advice.model}, {job.advice.reason}", "debug")
 

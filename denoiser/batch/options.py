@@ -216,7 +216,7 @@ class RunOptions(BatchOptions):
         If a value has no meaning. The message names the option as on the command line.
     """
 
-    model: str = "unet"
+    model: str = "auto"
     strength: float = 1.0
     device: str = "auto"
     precision: str = "auto"

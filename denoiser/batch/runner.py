@@ -108,6 +108,7 @@ class RunSession(Session):
         self.options: RunOptions = options
         self.denoiser: Network | None = denoiser
         self.given = denoiser is not None
+        self.chooses = options.model == auto.AUTO and not self.given and not options.copies
         self.verifications: list[Verification] = []
         if options.save_uncertainty is not None:
             _check_uncertainty(options, denoiser)

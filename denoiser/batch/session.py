@@ -50,6 +50,7 @@ class Session:
 
     command = "run"
     workspace = 0
+    chooses = False
     """As :class:`denoiser.batch.pipeline.Shared`."""
     budget_parts = 2
     """One part of so many of the memory is for pictures in flight; the rest is for what works on them."""
@@ -232,6 +233,7 @@ class Session:
             record=self._record,
             deadline=self._deadline(),
             workspace=self.workspace,
+            chooses=self.chooses,
         )
 
     def _deadline(self) -> float | None:

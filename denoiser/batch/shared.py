@@ -28,6 +28,8 @@ class Shared:
         Takes the result of every file that is finished, failed or abandoned, from any thread.
     workspace : int
         Where it is not 0, writers work on whole pages and need so many bytes per value of colour besides.
+    chooses : bool
+        Whether the network of each file is chosen by its noise.
     """
 
     options: BatchOptions
@@ -39,3 +41,4 @@ class Shared:
     record: Callable[[FileResult], None]
     deadline: float | None = None
     workspace: int = 0
+    chooses: bool = False

@@ -169,7 +169,7 @@ def _rows(piece: Piece) -> worker.Rows:
     """What a worker must know to have the same piece."""
     job, band, index = origin(piece)
     rows = band.start - band.above, band.start, band.stop, band.stop + band.below
-    return worker.Rows(job.item.source, band.page, rows, index)
+    return worker.Rows(job.item.source, band.page, rows, index, job.advice.model if job.advice else "")
 
 
 def _explained(failure: BaseException) -> BaseException:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoiser import tuning
+from denoiser.batch.auto import Chooser
 from denoiser.batch.items import Item
 from denoiser.batch.job import explained
 from denoiser.batch.parts import Part, Setup
@@ -78,12 +79,15 @@ class Rows:
         As :meth:`denoiser.batch.reading.Reader.cut`.
     piece : int
         Number of the piece among those of the band.
+    model : str
+        The network that was chosen for the file; empty where there is but one.
     """
 
     source: Path
     page: int
     rows: tuple[int, int, int, int]
     piece: int
+    model: str = ""
 
 
 class _Notes:
@@ -168,6 +172,8 @@ def compute(setup: Setup, asked: Sequence[Rows]) -> list[NDArray[np.float32]]:
                 pieces += [of_band[each.piece] for each in wanted]
         except (OSError, MemoryError) as error:
             raise explained(error) from error
+        if isinstance(network, Chooser):
+            network = network.networks[asked[0].model]  # all are rows of one file
         return [values for _, values in network.stream(pieces)]
 
 

@@ -25,7 +25,7 @@ def run(
     inputs: o.SomeInputs,
     output: o.Output,
     from_file: o.FromFile = None,
-    model: o.RunModel = "unet",
+    model: o.RunModel = "auto",
     strength: o.Strength = 1.0,
     luma: o.Luma = 1.0,
     chroma: o.Chroma = 1.0,

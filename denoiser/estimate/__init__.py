@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from denoiser.estimate.advice import MODELS, Advice, choose
+from denoiser.estimate.advice import MODELS, WHITE_MODEL, Advice, choose
 from denoiser.estimate.core import ChannelNoise, Estimate, estimate
 from denoiser.estimate.grid import quality_of
 from denoiser.estimate.sample import PIXELS, Strip, few, windows
@@ -18,6 +18,7 @@ from denoiser.estimate.sample import PIXELS, Strip, few, windows
 __all__ = [
     "MODELS",
     "PIXELS",
+    "WHITE_MODEL",
     "Advice",
     "ChannelNoise",
     "Estimate",

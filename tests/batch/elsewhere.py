@@ -43,10 +43,10 @@ def install() -> None:
     models.__path__ = [str(Path(denoiser.__file__).with_name("models"))]  # its modules without its __init__
     sys.modules["denoiser.models"] = models
     from denoiser.batch.parts import Part
-    from tests.batch.fakes import FakeDenoiser
+    from tests.batch.fakes import FakeDenoiser, two_fakes
 
     def build(part: Part, precision: str) -> Any:
-        return FakeDenoiser(seconds=SECONDS)
+        return two_fakes(SECONDS) if part.options.model == "auto" else FakeDenoiser(seconds=SECONDS)
 
     Part._build = build  # type: ignore[method-assign]
     assert "torch" not in sys.modules

@@ -61,6 +61,7 @@ class FakeDenoiser:
     fails: Callable[[Any], bool] | None = None
     spoils: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None
     context_rows: int = 1
+    full_halo: int = 4
     row_multiple: int = 4
     needs_range: bool = False
     needs: Needs = NEEDS
@@ -71,7 +72,7 @@ class FakeDenoiser:
     most_held: int = 0
 
     def describe(self) -> dict[str, Any]:
-        return {"model": "fake", "device": "cpu", "precision": self.precision}
+        return {"model": "fake", "device": "cpu", "precision": self.precision, "halo": 1, "tiling": "exact"}
 
     def keeps_rows(self, width: int, parts: int) -> bool:
         return self.keeps and parts == 1
@@ -106,6 +107,19 @@ class FakeDenoiser:
         self.heights.append(len(result))
         self.sheets.append((piece.sheet, piece.row))
         return self.spoils(result) if self.spoils else result
+
+
+def two_fakes(seconds: float = 0.0) -> Any:
+    """Two networks that differ, as ``--model auto`` has them."""
+    from denoiser.batch.auto import Chooser
+    from denoiser.estimate import MODELS
+
+    white, photo = (FakeDenoiser(seconds=seconds, spoils=spoils) for spoils in (None, dimmed))
+    return Chooser(dict(zip(MODELS, (white, photo), strict=True)))  # type: ignore[arg-type]
+
+
+def dimmed(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    return values * np.float32(0.99)
 
 
 def picture(seed: int, height: int = 24, width: int = 20, channels: int = 3, dtype: Any = np.uint8) -> NDArray[Any]:

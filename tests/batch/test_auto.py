@@ -14,6 +14,7 @@ from PIL import Image
 from denoiser import inference, models, weights
 from denoiser.batch import RunOptions, Status, run
 from denoiser.batch.auto import Chooser, names, weights_hash
+from denoiser.batch.estimation import estimate_files
 from denoiser.batch.job import Job
 from denoiser.errors import ExitCode, UnavailableError, UsageError
 from denoiser.estimate import MODELS, Advice
@@ -164,6 +165,32 @@ def test_a_dry_run_and_an_uncertainty_that_is_not_stated(tmp_path: Path, bundled
         run(tmp_path / "in", tmp_path / "out", options(save_uncertainty=tmp_path / "u"))
 
 
+def test_a_page_whose_noise_cannot_decide_goes_to_the_first_network(tmp_path: Path, bundled: Path) -> None:
+    smooth = "correlated:sigma=15,length=1"
+    folder = tmp_path / "in"
+    folder.mkdir()
+    Image.fromarray(noisy(smooth, 0, 63, 65)).save(folder / "small.png")
+    Image.fromarray(noisy(smooth, 0, 64, 64)).save(folder / "large.png")
+    tifffile.imwrite(folder / "float.tif", noisy(smooth, 0).astype(np.float32) / 255, photometric="rgb")
+    expected = {"float.tif": (UNET, "no known range"), "large.png": (PHOTO, "sigma"), "small.png": (UNET, "too small")}
+    report = run(folder, tmp_path / "out", options())
+    told = {result.source.name: result.choice for result in report.files}
+    for name, (model, words) in expected.items():
+        assert told[name]["model"] == model and words in told[name]["reason"]
+    estimated = {each.source.name: each.pages[0].advice for each in estimate_files(folder).files}
+    assert {name: vars(advice) for name, advice in estimated.items()} == told
+    ranged = run(folder / "float.tif", tmp_path / "ranged.tif", options(white=1.0))
+    assert ranged.files[0].choice["model"] == PHOTO
+
+
+def test_it_is_the_default(tmp_path: Path, bundled: Path) -> None:
+    make_inputs(tmp_path / "in")
+    run(tmp_path / "in", tmp_path / "named", options())
+    report = run(tmp_path / "in", tmp_path / "out", RunOptions(device="cpu", precision="fp32"))
+    assert report.options["model"] == "auto"
+    assert tree(tmp_path / "out") == tree(tmp_path / "named")
+
+
 def test_the_weights_of_both_are_in_the_hash(bundled: Path) -> None:
     assert (names("auto"), names("a.safetensors")) == (MODELS, ("a.safetensors",))
     both = [weights.file_hash(bundled / f"{name}.safetensors") for name in MODELS]
@@ -180,8 +207,6 @@ def job(model: str) -> Job:
 def test_pieces_go_to_the_network_of_their_file_in_order() -> None:
     networks: dict[str, Any] = {name: FakeDenoiser(batch=3) for name in MODELS}
     networks[PHOTO].row_multiple, networks[PHOTO].context_rows = 6, 7
-    for network in networks.values():
-        network.full_halo = 8
     chooser = Chooser(networks)
     assert (chooser.row_multiple, chooser.context_rows) == (12, 12)
     order = [UNET, UNET, PHOTO, UNET, PHOTO, PHOTO, PHOTO, PHOTO, UNET]

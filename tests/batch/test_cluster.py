@@ -44,9 +44,8 @@ def here(root: Path, out: str) -> Report:
 
 
 def there(inputs: Path | str, out: Path | str, address: str, stop: Stop | None = None, **values: Any) -> Report:
-    options = RunOptions(
-        **{"jobs": 2, "max_memory": 1 << 28, "backend": "dask", "scheduler": address, "precision": "fp32", **values}
-    )
+    common = {"model": "unet", "jobs": 2, "max_memory": 1 << 28, "precision": "fp32"}
+    options = RunOptions(**{**common, "backend": "dask", "scheduler": address, **values})
     return run(inputs, out, options, stop=stop)
 
 

@@ -115,7 +115,7 @@ def test_who_cannot_take_part_says_why(planned: Planned, tmp_path: Path) -> None
             Part(replace(planned.setup, root=tmp_path / "elsewhere"), Silent())
         with pytest.raises(UnavailableError, match=r"does not see .*nowhere; give paths"):
             Part(replace(planned.setup, folder=tmp_path / "nowhere"), Silent())
-        with pytest.raises(UnavailableError, match="another file for the model 'unet'"):
+        with pytest.raises(UnavailableError, match="another file for the model 'auto'"):
             Part(replace(planned.setup, key="other"), Silent())
     with pytest.raises(UnavailableError, match="does not see"):
         planned.setup.check()

@@ -70,7 +70,7 @@ class Watch:
 
 
 def both(folder: Path, out: str, watch: Watch | None = None, stop: Stop | None = None, **values: Any) -> Report:
-    options = RunOptions(device="cpu,cpu", jobs=2, max_memory=1 << 28, **values)
+    options = RunOptions(model="unet", device="cpu,cpu", jobs=2, max_memory=1 << 28, **values)
     return run(folder / "in", folder / out, options, watch or Watch(), stop=stop)
 
 

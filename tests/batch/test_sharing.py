@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 import tifffile
 
+from denoiser import corrupt
 from denoiser.batch import Report, RunOptions, Status, Stop, run, sharing, units
 from denoiser.batch.items import Action, Item
 from denoiser.batch.manifest import Stamp
+from denoiser.batch.runner import RunSession
 from denoiser.batch.units import Units
 from denoiser.errors import ExitCode
 from tests.batch.clusters import Cluster
-from tests.batch.fakes import FakeDenoiser, leftovers, picture, tree, write_npy, write_png
+from tests.batch.fakes import FakeDenoiser, leftovers, picture, tree, two_fakes, write_npy, write_png
 
 TASKS = 12
 """Bands of the large picture, about."""
@@ -60,7 +62,8 @@ def tasks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def there(root: Path, out: str, machines: Cluster, stop: Stop | None = None, **values: Any) -> Report:
     common: dict[str, Any] = {"jobs": 2, "max_memory": 1 << 28, "backend": "dask", "precision": "fp32", "detail": 0.5}
-    options = RunOptions(**common, scheduler=machines.address, save_residual=root / f"{out}-residual", **values)
+    common |= {"model": "unet", "scheduler": machines.address, "save_residual": root / f"{out}-residual"}
+    options = RunOptions(**common | values)
     return run(root / "in", root / out, options, stop=stop)
 
 
@@ -79,6 +82,26 @@ def test_what_workers_share_has_the_bytes_of_one_machine(machines: Cluster, fold
     assert len(tasks) > TASKS
     assert report.engine["model"] == "fake"
     assert report.megapixels == pytest.approx(sum(result.megapixels for result in report.files))
+
+
+def test_the_rows_of_a_shared_file_go_to_the_network_that_its_noise_chose(
+    machines: Cluster, tmp_path: Path, tasks: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, kind in (("white.tif", "gaussian:15"), ("smooth.tif", "correlated:sigma=15,length=1")):
+        pixels = corrupt(np.full((1200, 400, 3), 128, np.uint8), kind, seed=3)
+        (tmp_path / "in").mkdir(exist_ok=True)
+        tifffile.imwrite(tmp_path / "in" / name, pixels, photometric="rgb")
+    monkeypatch.setattr(RunSession, "_build", lambda session, precision: two_fakes())
+    options = RunOptions(model="auto", jobs=2, max_memory=1 << 28, precision="fp32", detail=0.5)
+    whole = run(tmp_path / "in", tmp_path / "whole", options)
+    machines.have(2)
+    report = there(tmp_path, "shared", machines, model="auto", save_residual=None)
+    assert report.exit_code is whole.exit_code is ExitCode.OK
+    assert len(tasks) > TASKS
+    assert tree(tmp_path / "shared") == tree(tmp_path / "whole")
+    expected = {"smooth.tif": "unet-photo", "white.tif": "unet"}
+    for made in (whole, report):
+        assert {result.source.name: result.choice["model"] for result in made.files} == expected
 
 
 def test_the_bands_of_a_killed_worker_are_computed_by_others(machines: Cluster, folder: Path, tasks: list[int]) -> None:
