@@ -62,7 +62,7 @@ def test_environment(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setenv(f"DENOISER_{name}", value)
     assert main(["run", "in", "out"]) == ExitCode.OK
     options = recorder.options
-    assert (options.max_runtime, options.lock, options.exclude, options.model) == (7200.0, False, ("a", "b"), "unet")
+    assert (options.max_runtime, options.lock, options.exclude, options.model) == (7200.0, False, ("a", "b"), "auto")
 
 
 @pytest.mark.parametrize(
