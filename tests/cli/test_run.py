@@ -65,6 +65,15 @@ def test_some_failed(pictures: Path, tiny_model: Path, tmp_path: Path, capfd: py
     assert (tmp_path / "out" / "b.jpg").exists()
 
 
+def test_the_summary_counts_the_files_of_each_chosen_network(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    clean = np.full((96, 96, 3), 128, np.uint8)
+    (tmp_path / "in").mkdir()
+    for name, kind in (("a", "gaussian:15"), ("b", "correlated:sigma=15,length=1"), ("c", "gaussian:20")):
+        Image.fromarray(denoiser.corrupt(clean, kind)).save(tmp_path / "in" / f"{name}.png")
+    assert run(tmp_path / "in", tmp_path / "out") == ExitCode.OK
+    assert capfd.readouterr().err.splitlines()[-1].startswith("3 denoised (2 by unet, 1 by unet-photo): ")
+
+
 def test_usage_output_over_input(pictures: Path, tiny_model: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = (pictures / "a.png").read_bytes()
     assert run(pictures, pictures, "--model", tiny_model, "--exists", "overwrite") == ExitCode.USAGE
