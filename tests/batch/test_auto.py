@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import tifffile
 from PIL import Image
 
 from denoiser import inference, models, weights
-from denoiser.batch import RunOptions, Status, run
+from denoiser.batch import RunOptions, Status, auto, run
 from denoiser.batch.auto import Chooser, names, weights_hash
 from denoiser.batch.estimation import estimate_files
 from denoiser.batch.job import Job
@@ -215,3 +216,40 @@ def test_pieces_go_to_the_network_of_their_file_in_order() -> None:
     assert [len(networks[name].heights) for name in MODELS] == [4, 5]
     assert len(list(chooser.stream([Piece(np.zeros((8, 8, 3), np.float32))]))) == 1
     assert len(networks[UNET].heights) == 5
+
+
+class Counting(FakeDenoiser):
+    """Counts how often a stream begins."""
+
+    streams = 0
+
+    def stream(self, pieces: Any) -> Any:
+        self.streams += 1
+        return super().stream(pieces)
+
+
+def test_small_pieces_of_both_networks_share_batches() -> None:
+    networks: dict[str, Any] = {name: Counting() for name in MODELS}
+    pieces = [Piece(np.full((8, 8, 3), 0.5, np.float32), tag=(job(MODELS[index % 2]), None)) for index in range(40)]
+    made = list(Chooser(networks).stream(iter(pieces)))
+    assert [piece for piece, _ in made] == pieces
+    assert [networks[name].streams for name in MODELS] == [1, 1]
+
+
+def test_large_pieces_are_taken_one_by_one_and_a_network_goes_on_as_long_as_it_can() -> None:
+    networks: dict[str, Any] = {name: Counting(batch=1) for name in MODELS}
+    side = math.isqrt(auto.TOGETHER // 3) + 1
+    large = np.full((side, side, 3), 100, np.uint8)
+    order = [UNET, UNET, UNET, PHOTO, PHOTO, UNET]
+    taken: list[str] = []
+
+    def source() -> Any:
+        for name in order:
+            taken.append(name)
+            yield Piece(large, tag=(job(name), None))
+
+    results = Chooser(networks).stream(source())
+    next(results)
+    assert len(taken) == 1
+    assert len(list(results)) == 5
+    assert [networks[name].streams for name in MODELS] == [2, 1]
