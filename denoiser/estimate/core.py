@@ -134,16 +134,15 @@ def estimate(
     -------
     Estimate
     """
-    ones = np.ones((dct.SIDE**2, 1), np.float32)
     stride = dct.stride_for([piece.shape[:2] for piece in pieces])
     cuts = [dct.cut(piece[:, :, c], stride) for piece in pieces for c in range(piece.shape[2])]
     count = pieces[0].shape[2] if pieces else 0
     planes = [np.concatenate(cuts[c::count]) for c in range(count)]
-    finite = np.isfinite(sum(dct.product(plane, ones)[:, 0] for plane in planes)) if planes else np.empty(0, bool)
-    if finite.sum() < LEAST_BLOCKS:
-        return Estimate((), quality=quality, depth=depth)
-    if not finite.all():
+    if not all(np.isfinite(piece).all() for piece in pieces):
+        finite = np.isfinite(sum(plane.sum(axis=1) for plane in planes))
         planes = [plane[finite] for plane in planes]
+    if not planes or len(planes[0]) < LEAST_BLOCKS:
+        return Estimate((), quality=quality, depth=depth)
     cut = [dct.blocks_of(plane, clips) for plane in planes]
     levels = [dct.levels_of(each) for each in cut]
     if not all(levels):

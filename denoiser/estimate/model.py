@@ -93,12 +93,14 @@ def _straight(
     signal: NDArray[np.float64], variance: NDArray[np.float64], counts: NDArray[np.float64]
 ) -> tuple[float, float]:
     """Slope and height at 0 of the line; slope 0 unless one fits clearly better. ``counts`` are roots of numbers."""
-    from scipy.optimize import nnls
-
     error = variance * np.sqrt(2 / (FREEDOM * np.maximum(counts, 1e-6) ** 2) + DOUBT**2)
-    level = float(np.sum(variance / error**2) / np.sum(1 / error**2))
-    design = np.stack([signal, np.ones_like(signal)], axis=1)
-    (gain, square), misfit = nnls(design / error[:, None], variance / error)
-    if np.sum(((variance - level) / error) ** 2) - misfit**2 < CLEARLY:
-        return 0.0, level
-    return float(gain), float(square)
+    weight = 1 / error**2
+    weight /= weight.sum()
+    middle, level = float(weight @ signal), float(weight @ variance)
+    spread = float(weight @ (signal - middle) ** 2)
+    gain = float(weight @ ((signal - middle) * variance)) / spread if spread > 0 else 0.0
+    square = level - gain * middle
+    if square < 0:  # through 0 then, as the signal is not below it
+        gain, square = float(weight @ (signal * variance)) / float(weight @ signal**2), 0.0
+    flat, sloping = (np.sum(((variance - line) / error) ** 2) for line in (level, gain * signal + square))
+    return (gain, square) if gain > 0 and flat - sloping >= CLEARLY else (0.0, level)

@@ -53,20 +53,26 @@ def traits_of(
 
 
 def _of_gray(plane: NDArray[np.float32], chosen: NDArray[np.intp]) -> dict[str, float]:
-    return _of_planes([plane], chosen) | {"sparseness": _sparseness(plane[chosen])}
+    flat = plane[chosen]
+    return _of_planes([plane], [flat]) | {"sparseness": _sparseness(flat)}
 
 
 def _of_colour(planes: Sequence[NDArray[np.float32]], chosen: NDArray[np.intp]) -> dict[str, float]:
-    red, green, blue = planes
-    luma = (red[chosen] + green[chosen] + blue[chosen]) / np.float32(3)
-    # Scaled so that noise which is independent in the channels has the power of one channel.
-    colours = [(red - green) / np.float32(np.sqrt(2)), (blue - green) / np.float32(np.sqrt(2))]
-    return _of_planes(colours, chosen) | {
-        "colourfulness": _power([plane[chosen] for plane in colours], dct.TOP) - _power([luma], dct.TOP),
-        "shared_middle": _correlation(red[chosen][:, dct.MIDDLE], green[chosen][:, dct.MIDDLE]),
-        "shared_fine": _correlation(red[chosen][:, dct.TOP], green[chosen][:, dct.TOP]),
+    red, green, blue = flat = [plane[chosen] for plane in planes]
+    luma = (red + green + blue) / np.float32(3)
+    colours, flat_colours = _colours(planes), _colours(flat)
+    return _of_planes(colours, flat_colours) | {
+        "colourfulness": _power(flat_colours, dct.TOP) - _power([luma], dct.TOP),
+        "shared_middle": _correlation(red[:, dct.MIDDLE], green[:, dct.MIDDLE]),
+        "shared_fine": _correlation(red[:, dct.TOP], green[:, dct.TOP]),
         "sparseness": _sparseness(luma),
     }
+
+
+def _colours(planes: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    """Two differences of colours, scaled so that noise which is independent in the channels has the power of one."""
+    red, green, blue = planes
+    return [(red - green) / np.float32(np.sqrt(2)), (blue - green) / np.float32(np.sqrt(2))]
 
 
 def deviations(found: Mapping[str, float]) -> dict[str, float]:
@@ -74,9 +80,11 @@ def deviations(found: Mapping[str, float]) -> dict[str, float]:
     return {name: ((found[name] - white) / SPREAD[name]) ** 2 for name, white in OF_WHITE.items() if name in found}
 
 
-def _of_planes(planes: Sequence[NDArray[np.float32]], chosen: NDArray[np.intp]) -> dict[str, float]:
-    """Level and fineness of the noise and of the texture, in the mean over planes (N, 64): colours, or gray."""
-    flat = [plane[chosen] for plane in planes]
+def _of_planes(planes: Sequence[NDArray[np.float32]], flat: Sequence[NDArray[np.float32]]) -> dict[str, float]:
+    """Level and fineness of the noise and of the texture, in the mean over planes (N, 64): colours, or gray.
+
+    The noise is that of the flat blocks, the texture that of all.
+    """
     level = _power(flat, dct.MIDDLE)
     squares = sum((plane * plane for plane in planes[1:]), planes[0] * planes[0])
     bands = dct.product(squares, _BANDS / np.float32(len(planes)))  # (N, 2): middle, fine
