@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Network: TypeAlias = "Denoiser | Chooser"
 
 AUTO = "auto"
-TOGETHER = 4 << 20
+TOGETHER = 8 << 20
 """Bytes of pieces that are sorted by their networks: batches for several processors, and soon read."""
 
 
