@@ -27,6 +27,8 @@ Network: TypeAlias = "Denoiser | Chooser"
 AUTO = "auto"
 TOGETHER = 8 << 20
 """Bytes of pieces that are sorted by their networks: batches for several processors, and soon read."""
+MOST_TOGETHER = 256
+"""Pieces that are, at most: where they are tiny, files take longer to read than pixels."""
 
 
 def names(model: str) -> tuple[str, ...]:
@@ -94,7 +96,7 @@ class Chooser:
         source, size = iter(pieces), 0
         ahead: deque[Piece] = deque()
         while True:
-            while size < TOGETHER and (piece := next(source, None)) is not None:
+            while size < TOGETHER and len(ahead) < MOST_TOGETHER and (piece := next(source, None)) is not None:
                 ahead.append(piece)
                 size += piece.values.nbytes
             if not ahead:
