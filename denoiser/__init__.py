@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from denoiser.errors import (
     DenoiserError,
@@ -29,12 +29,13 @@ from denoiser.errors import (
 
 if TYPE_CHECKING:
     from denoiser.batch import CorruptOptions, Report, RunOptions, corrupt, corrupt_files, run
-    from denoiser.inference import Denoiser
+    from denoiser.inference import AutoDenoiser, Denoiser
     from denoiser.training import TrainOptions, TrainResult, train
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AutoDenoiser",
     "CorruptOptions",
     "Denoiser",
     "DenoiserError",
@@ -58,6 +59,7 @@ __all__ = [
 ]
 
 _LAZY = {
+    "AutoDenoiser": "denoiser.inference",
     "CorruptOptions": "denoiser.batch",
     "Denoiser": "denoiser.inference",
     "Report": "denoiser.batch",
@@ -71,6 +73,20 @@ _LAZY = {
 }
 
 
+@overload
+def load(  # type: ignore[overload-overlap]  # "auto" is a str like any other name
+    model: Literal["auto"],
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    tile: str | int = "auto",
+    halo: str | int = "auto",
+    batch: str | int = "auto",
+    max_memory: int | None = None,
+) -> AutoDenoiser: ...
+
+
+@overload
 def load(
     model: str | Path = "unet",
     *,
@@ -80,14 +96,26 @@ def load(
     halo: str | int = "auto",
     batch: str | int = "auto",
     max_memory: int | None = None,
-) -> Denoiser:
+) -> Denoiser: ...
+
+
+def load(
+    model: str | Path = "unet",
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    tile: str | int = "auto",
+    halo: str | int = "auto",
+    batch: str | int = "auto",
+    max_memory: int | None = None,
+) -> Denoiser | AutoDenoiser:
     """Load a model and put it on a device.
 
     Parameters
     ----------
     model : str or Path
-        Name of a bundled model (``denoiser models list``) or a ``.safetensors`` file made by
-        ``denoiser train``.
+        Name of a bundled model (``denoiser models list``), a ``.safetensors`` file made by
+        ``denoiser train``, or ``auto``: each picture gets one of two bundled models, by its noise.
     device : str
         ``auto`` (the best present), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
     precision : str
@@ -99,8 +127,8 @@ def load(
 
     Returns
     -------
-    Denoiser
-        Its method ``denoise`` takes and returns NumPy arrays.
+    Denoiser or AutoDenoiser
+        Its method ``denoise`` takes and returns NumPy arrays. The second for ``auto``.
 
     Raises
     ------
@@ -110,13 +138,14 @@ def load(
         If an option has no meaning.
     """
     from denoiser import weights
-    from denoiser.inference import Denoiser, InferenceOptions
+    from denoiser.inference import AutoDenoiser, Denoiser, InferenceOptions
 
     options = InferenceOptions(
         device=device, precision=precision, tile=tile, halo=halo, batch=batch, max_memory=max_memory
     )
-    module, card = weights.load(model)
-    return Denoiser(module, card, options)
+    if model == weights.AUTO:
+        return AutoDenoiser({name: Denoiser(*weights.load(name), options) for name in weights.names(weights.AUTO)})
+    return Denoiser(*weights.load(model), options)
 
 
 def __getattr__(name: str) -> Any:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from denoiser.errors import UnavailableError
+from denoiser.estimate import MODELS
 
 if TYPE_CHECKING:
     from denoiser.models import Network
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 CARD_KEY = "denoiser.card"
 CARD_SCHEMA = "denoiser.card/1"
 CHECKSUMS = "SHA256SUMS"
+
+AUTO = "auto"
+"""Stands for the bundled networks between which :func:`denoiser.estimate.choose` chooses, picture by picture."""
 
 
 @dataclass(frozen=True)
@@ -111,10 +115,35 @@ def resolve(name_or_path: str | Path) -> Path:
     return path
 
 
+def names(model: str) -> tuple[str, ...]:
+    """The networks that a model's name or path stands for: itself, or all between which ``auto`` chooses.
+
+    Raises
+    ------
+    UnavailableError
+        If ``auto`` is asked for and one of them is not bundled.
+    """
+    if model != AUTO:
+        return (model,)
+    models = bundled()
+    missing = [name for name in MODELS if name not in models]
+    if missing:
+        raise UnavailableError(
+            f"the model {AUTO} chooses between {' and '.join(MODELS)}, and {' and '.join(missing)} is not among the "
+            f"bundled models ({', '.join(models) or 'none'}); name one of these"
+        )
+    return MODELS
+
+
 def file_hash(path: Path) -> str:
     """SHA-256 of a file, in hex."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def model_hash(model: str) -> str:
+    """Hash of the weights that a model's name or path stands for, one for each of its networks."""
+    return "+".join(file_hash(resolve(name)) for name in names(model))
 
 
 def read_card(path: Path) -> Card:

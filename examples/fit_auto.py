@@ -29,10 +29,12 @@ from PIL import Image
 
 import denoiser
 from denoiser import weights
-from denoiser.estimate import MODELS, Estimate, choose, estimate, few, windows
+from denoiser.estimate import MODELS, Estimate, choose, few
 from denoiser.estimate.rule import PATH, Rule, Term, rules
+from denoiser.images import Page
 from denoiser.metrics import psnr
 from denoiser.noise import NumpyRandom, parse
+from denoiser.selection import Rows, estimate_page
 
 ABOUT = "Written by examples/fit_auto.py, which says how. To be fitted anew when a network is replaced."
 SEED = 6
@@ -108,11 +110,10 @@ def noisy(clean: Picture, noise: str, seed: int) -> Picture:
 
 def looked_at(picture: Picture) -> Estimate:
     """What ``--model auto`` sees of a picture."""
-    height, width = picture.shape[:2]
-    values = picture.reshape(height, width, -1).astype(np.float32) / 255
-    strips = windows(height, width, few(height, width))
-    parts = [values[strip.start : strip.stop, a:b] for strip in strips for a, b in strip.columns]
-    return estimate(parts, clips=True, step=1 / 255)
+    pixels = picture.reshape(*picture.shape[:2], -1)
+    height, width, channels = pixels.shape
+    rows = Rows(Page(height, width, channels, pixels.dtype), lambda start, stop: pixels[start:stop])
+    return estimate_page(rows, pixels=few(height, width))
 
 
 def example(networks: Sequence[denoiser.Denoiser], clean: Picture, noise: str, seed: int) -> Example:

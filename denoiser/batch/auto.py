@@ -16,48 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoiser.batch.job import Job
-from denoiser.errors import UnavailableError
-from denoiser.estimate import MODELS, Advice
+from denoiser.estimate import Advice
+from denoiser.weights import AUTO
 
 if TYPE_CHECKING:
     from denoiser.inference import Denoiser, Piece
 
 Network: TypeAlias = "Denoiser | Chooser"
 
-AUTO = "auto"
 TOGETHER = 8 << 20
 """Bytes of pieces that are sorted by their networks: batches for several processors, and soon read."""
 MOST_TOGETHER = 256
 """Pieces that are, at most: where they are tiny, files take longer to read than pixels."""
-
-
-def names(model: str) -> tuple[str, ...]:
-    """The networks that a model's name or path stands for: itself, or all between which ``auto`` chooses.
-
-    Raises
-    ------
-    UnavailableError
-        If ``auto`` is asked for and one of them is not bundled.
-    """
-    from denoiser import weights
-
-    if model != AUTO:
-        return (model,)
-    bundled = weights.bundled()
-    missing = [name for name in MODELS if name not in bundled]
-    if missing:
-        raise UnavailableError(
-            f"--model auto: chooses between {' and '.join(MODELS)}, and {' and '.join(missing)} is not among the "
-            f"bundled models ({', '.join(bundled) or 'none'}); name one of these with --model"
-        )
-    return MODELS
-
-
-def weights_hash(model: str) -> str:
-    """Hash of the weights that a model stands for, one for each of its networks."""
-    from denoiser import weights
-
-    return "+".join(weights.file_hash(weights.resolve(name)) for name in names(model))
 
 
 class Chooser:

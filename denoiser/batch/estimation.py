@@ -6,13 +6,13 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
-from numpy.typing import NDArray
 
+from denoiser import selection
 from denoiser.batch import names
 from denoiser.batch.discover import Found, Rules, discover
 from denoiser.batch.estimate_options import EstimateOptions
@@ -20,18 +20,16 @@ from denoiser.batch.flow import POLL_SECONDS, Stop
 from denoiser.batch.job import explained
 from denoiser.batch.names import shown
 from denoiser.errors import DenoiserError, ExitCode
-from denoiser.estimate import WHITE_MODEL, Advice, Estimate, choose, estimate, few, quality_of, windows
-from denoiser.images import SUFFIXES, Header, Page, Source, open_source
+from denoiser.estimate import Advice, Estimate, choose, quality_of, windows
+from denoiser.images import SUFFIXES, Header, Source, open_source
 from denoiser.images.jpeg import JpegRecord
 from denoiser.images.metadata import Metadata
-from denoiser.images.pixels import split, value_range
 from denoiser.progress import Progress, Silent
+from denoiser.selection import Rows
 
 SCHEMA = "denoiser.estimate/1"
 PAGES = 8
 """Pages of a stack that are looked at, evenly spread from the first to the last."""
-LEAST_PIXELS = 64 * 64
-"""Of a page whose network is chosen by its noise: on smaller ones looking takes longer than denoising."""
 
 
 @dataclass(frozen=True)
@@ -233,46 +231,14 @@ def _spread(count: int) -> list[int]:
 
 def _page(source: Source, index: int, options: EstimateOptions) -> PageEstimate:
     page = source.header.pages[index]
-    found = estimate_page(source, index, options.white, options.black)
+    found = selection.estimate_page(_rows(source, index), options.white, options.black)
     sampled = sum(strip.pixels for strip in windows(page.height, page.width))
-    advice = settled(page, options.white) or choose(found)
+    advice = selection.settled(page, options.white) or choose(found)
     return PageEstimate(index, page.height, page.width, sampled, found, advice)
 
 
-def settled(page: Page, white: float | None) -> Advice | None:
-    """The network of a page whose noise does not decide; None for others.
-
-    Parameters
-    ----------
-    page : Page
-    white : float or None
-        As :func:`denoiser.images.pixels.value_range`.
-    """
-    if page.dtype.kind == "f" and white is None:
-        # Traits are measured against the full range: a choice by them would not be that of the same page times 2.
-        return Advice(WHITE_MODEL, "its values have no known range")
-    if page.height * page.width < LEAST_PIXELS:
-        return Advice(WHITE_MODEL, "it is too small to choose by its noise")
-    return None
-
-
 def advise(source: Source, index: int, white: float | None = None, black: float | None = None) -> Advice:
-    """Choose the network of one page of an open file, from fewer pixels than :func:`estimate_page` would look at.
-
-    Parameters
-    ----------
-    source, index, white, black
-        As :func:`estimate_page`.
-    """
-    page = source.header.pages[index]
-    found = settled(page, white)
-    return found or choose(estimate_page(source, index, white, black, few(page.height, page.width)))
-
-
-def estimate_page(
-    source: Source, index: int, white: float | None = None, black: float | None = None, pixels: int | None = None
-) -> Estimate:
-    """Estimate the noise of one page of an open file, from a bounded part of its pixels.
+    """Choose the network of one page of an open file, as :func:`denoiser.selection.advise` does.
 
     Parameters
     ----------
@@ -280,30 +246,14 @@ def estimate_page(
     index : int
         Of the page.
     white, black : float or None
-        As :func:`denoiser.images.pixels.value_range`. Floats without white count as 0 to 1.
-    pixels : int or None
-        How many are looked at, at most; None as :func:`denoiser.estimate.windows`.
+        As :func:`denoiser.images.pixels.value_range`.
     """
-    page = source.header.pages[index]
-    values = value_range(page.dtype, white, black)
-    strips = windows(page.height, page.width) if pixels is None else windows(page.height, page.width, pixels)
-    pieces: list[NDArray[np.float32]] = []
-    for strip in strips:
-        rows = source.read(index, strip.start, strip.stop)
-        for left, right in strip.columns:
-            _, note = split(rows[:, left:right], page, values)
-            piece = note.network_values()
-            if note.missing is not None:
-                piece[note.missing] = np.nan
-            pieces.append(piece)
-    integers = page.dtype.kind in "iu"
-    return estimate(
-        pieces,
-        clips=integers,
-        step=1 / values.span if integers else 0.0,
-        quality=_quality(source.header),
-        depth=8 * page.dtype.itemsize,
-    )
+    return selection.advise(_rows(source, index), white, black)
+
+
+def _rows(source: Source, index: int) -> Rows:
+    header = source.header
+    return Rows(header.pages[index], partial(source.read, index), _quality(header))
 
 
 def _quality(header: Header) -> int | None:

@@ -21,7 +21,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from denoiser.batch.auto import AUTO
 from denoiser.batch.flow import Stop
 from denoiser.batch.items import Action, Destination, Item
 from denoiser.batch.lock import FREE
@@ -173,7 +172,8 @@ def _for_others(options: RunOptions) -> RunOptions:
     """The options of a run as a process that takes part has them: what is left to do there, with absolute paths."""
     from denoiser import weights
 
-    model = options.model if options.model in (AUTO, *weights.bundled()) else str(Path(options.model).absolute())
+    known = options.model in (weights.AUTO, *weights.bundled())
+    model = options.model if known else str(Path(options.model).absolute())
     own: dict[str, Any] = {"model": model, "backend": "local", "scheduler": None, "shard": None, "events": None}
     limits: dict[str, Any] = {"max_files": None, "max_runtime": None}
     return replace(options, **(_absolute_paths(options) | own | limits))

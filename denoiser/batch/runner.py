@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from denoiser import weights
 from denoiser.batch import auto, page
 from denoiser.batch.flow import Stop
 from denoiser.batch.items import Destination, Item, Plan
@@ -108,7 +109,7 @@ class RunSession(Session):
         self.options: RunOptions = options
         self.denoiser: Network | None = denoiser
         self.given = denoiser is not None
-        self.chooses = options.model == auto.AUTO and not self.given and not options.copies
+        self.chooses = options.model == weights.AUTO and not self.given and not options.copies
         self.verifications: list[Verification] = []
         if options.save_uncertainty is not None:
             _check_uncertainty(options, denoiser)
@@ -129,7 +130,6 @@ class RunSession(Session):
 
     def _look_around(self) -> None:
         """Make sure that other processes can do the work, as far as that can be told from here."""
-        from denoiser import weights
         from denoiser.inference import devices
 
         if self.options.backend == "dask":
@@ -138,7 +138,7 @@ class RunSession(Session):
             cluster.require()
         else:
             self.devices = devices.expand(self.options.device)
-        for name in auto.names(self.options.model):
+        for name in weights.names(self.options.model):
             weights.load(name)
 
     def _estimate(self, plan: Plan) -> float | None:
@@ -167,18 +167,17 @@ class RunSession(Session):
         return self.denoiser
 
     def _build(self, precision: str) -> Network:
-        from denoiser import weights
         from denoiser.inference import Denoiser, InferenceOptions, devices
 
         # On the CPU the network shares the budget with the pictures in flight; a device has memory of its own.
         on_cpu = devices.resolve(self.options.device).type == "cpu"
         o = self.options
-        chosen = auto.names(o.model)
+        chosen = weights.names(o.model)
         # Networks between which auto chooses never compute at the same time, so that each has all of it.
         memory = self._memory() // 2 if on_cpu else o.max_memory
         options = InferenceOptions(o.device, precision, o.tile, o.halo, o.batch, memory)
         networks = {name: Denoiser(*weights.load(name), options) for name in chosen}
-        return auto.Chooser(networks) if o.model == auto.AUTO else networks[o.model]
+        return auto.Chooser(networks) if o.model == weights.AUTO else networks[o.model]
 
     def _fallback(self) -> Network | None:
         """The same network in fp32, for files that fail their check in half precision."""
@@ -243,14 +242,14 @@ def _identity(options: RunOptions, denoiser: Denoiser | None) -> str:
     """What stands for the weights in the key of an output."""
     if denoiser is not None:
         return json.dumps(denoiser.describe(), sort_keys=True, default=str)
-    return auto.weights_hash(options.model)
+    return weights.model_hash(options.model)
 
 
 def _check_uncertainty(options: RunOptions, denoiser: Denoiser | None) -> None:
     from denoiser.inference import uncertainty
 
     if denoiser is None:
-        for name in auto.names(options.model):
+        for name in weights.names(options.model):
             uncertainty.check_model(name)
     else:
         uncertainty.check(denoiser.needs, str(denoiser.describe()["model"]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from importlib import util
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from denoiser.errors import UnavailableError, UsageError
 from denoiser.images.pixels import ValueRange
 
 if TYPE_CHECKING:
-    from denoiser.inference import Denoiser
+    from denoiser.inference import AutoDenoiser, Denoiser
 
 
 @dataclass(frozen=True)
@@ -84,23 +84,24 @@ def _default_classical(options: BenchmarkOptions) -> tuple[str, ...]:
 
 def _models(options: BenchmarkOptions) -> list[Method]:
     from denoiser import weights
-    from denoiser.inference import Denoiser, InferenceOptions
+    from denoiser.inference import AutoDenoiser, Denoiser, InferenceOptions
 
+    inference = InferenceOptions(device=options.device, precision=options.precision)
     found = []
     for name in options.models or tuple(weights.bundled()):
-        path = weights.resolve(name)
-        module, card = weights.load(name)
-        model = Denoiser(module, card, InferenceOptions(device=options.device, precision=options.precision))
-        facts = model.describe()
+        networks = {each: Denoiser(*weights.load(each), inference) for each in weights.names(name)}
+        cards = [network.card for network in networks.values() if network.card is not None]
+        model = AutoDenoiser(networks) if name == weights.AUTO else networks[name]
+        where = dict.fromkeys("{device}, {precision}".format(**network.describe()) for network in networks.values())
         found.append(
             Method(
                 name,
                 "model",
-                _restorer(model),
-                card.parameters,
-                card.macs_per_pixel,
-                weights.file_hash(path),
-                f"{facts['device']}, {facts['precision']}",
+                _restorer(model, networks.values()),
+                sum(card.parameters for card in cards),
+                max(card.macs_per_pixel for card in cards),
+                weights.model_hash(name),
+                "; ".join(where),
             )
         )
     if not found:
@@ -108,13 +109,16 @@ def _models(options: BenchmarkOptions) -> list[Method]:
     return found
 
 
-def _restorer(model: Denoiser) -> Callable[[Picture, float], NDArray[Any]]:
-    """A network as a method. It is told the range of integers, as ``denoiser run`` does, and of floats if it asks."""
+def _restorer(
+    model: Denoiser | AutoDenoiser, networks: Collection[Denoiser]
+) -> Callable[[Picture, float], NDArray[Any]]:
+    """A model as a method. It is told the range of integers, as by ``denoiser run``, and of floats if it asks."""
+    takes_sigma = any(network.needs.takes_sigma for network in networks)
+    asks = takes_sigma or any(network.needs_range for network in networks)
 
     def restore(noisy: Picture, rms: float) -> NDArray[Any]:
         integers = noisy.stored.dtype.kind in "iu"
-        sigma = rms * 255 if model.needs.takes_sigma else None
-        asks = model.needs.takes_sigma or model.needs.needs_range
+        sigma = rms * 255 if takes_sigma else None
         white = noisy.range.white if integers else 1.0 if asks else None
         black = noisy.range.black if integers else None
         restored = model.denoise(noisy.stored, white=white, black=black, sigma=sigma)

@@ -44,7 +44,7 @@ class BenchmarkOptions:
     noise : tuple of str
         Specifications of the noise to add; ``NOISE`` where none is given.
     models : tuple of str
-        Bundled names or ``.safetensors`` files; all bundled ones where none is given; ``none`` for no model.
+        Bundled names, ``auto`` or ``.safetensors`` files; all bundled ones where none is given; ``none`` for no model.
     classical : tuple of str
         Of ``CLASSICAL``; those of ``DEFAULT_CLASSICAL`` and what it says where none is given; ``none`` for none.
     protocol : {"file", "literature"}

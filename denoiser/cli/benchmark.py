@@ -63,8 +63,9 @@ def benchmark(
             "--model",
             "-m",
             metavar="NAME",
-            complete=o.complete_model,
-            help="A bundled model or a .safetensors file, or none; can be repeated. By default all bundled ones.",
+            complete=o.complete_run_model,
+            help="A bundled model, auto (one of two, by the noise), a .safetensors file, or none; can be repeated. "
+            "By default all bundled ones.",
         ),
     ] = [],  # noqa: B006
     classical: Annotated[

@@ -286,9 +286,9 @@ class Denoiser:
             If the array or an option has no meaning.
         """
         array = np.asarray(array)
-        pages = _as_pages(array)
+        pages = as_pages(array)
         controls = Controls(strength, luma, chroma, detail)
-        page = _page_of(pages, alpha)
+        page = page_of(pages, alpha)
         full_range = self._range(array.dtype, white, black)
         pieces = self._pieces(pages, page, full_range, self._sigma(sigma, full_range))
         result = np.empty_like(pages)
@@ -320,8 +320,8 @@ class Denoiser:
         """
         stating.check(self.needs, self.card.name if self.card is not None else "without a name")
         array = np.asarray(array)
-        pages = _as_pages(array)
-        page = _page_of(pages, alpha)
+        pages = as_pages(array)
+        page = page_of(pages, alpha)
         pieces = self._pieces(pages, page, self._range(array.dtype, white, black), 0.0, uncertainty=True)
         colours = page.channels - page.alpha
         result = np.empty((*pages.shape[:3], colours), np.float32)
@@ -372,7 +372,7 @@ class Denoiser:
         return sigma / 255
 
 
-def _page_of(pages: NDArray[Any], alpha: bool) -> Page:
+def page_of(pages: NDArray[Any], alpha: bool) -> Page:
     """What each page of a stack (N, H, W, C) is."""
     height, width, channels = pages.shape[1:]
     if alpha and channels < 2:
@@ -380,7 +380,7 @@ def _page_of(pages: NDArray[Any], alpha: bool) -> Page:
     return Page(height, width, channels, pages.dtype, alpha=alpha)
 
 
-def _as_pages(array: NDArray[Any]) -> NDArray[Any]:
+def as_pages(array: NDArray[Any]) -> NDArray[Any]:
     """A picture or stack as (N, H, W, C)."""
     if array.dtype.kind not in "iuf" or array.dtype.itemsize > (8 if array.dtype.kind == "f" else 4):
         # Arithmetic is in float64 at most, which does not hold every 64-bit integer.

@@ -14,7 +14,7 @@ from PIL import Image
 
 from denoiser import inference, models, weights
 from denoiser.batch import RunOptions, Status, auto, run
-from denoiser.batch.auto import Chooser, names, weights_hash
+from denoiser.batch.auto import Chooser
 from denoiser.batch.estimation import estimate_files
 from denoiser.batch.job import Job
 from denoiser.errors import ExitCode, UnavailableError, UsageError
@@ -193,10 +193,10 @@ def test_it_is_the_default(tmp_path: Path, bundled: Path) -> None:
 
 
 def test_the_weights_of_both_are_in_the_hash(bundled: Path) -> None:
-    assert (names("auto"), names("a.safetensors")) == (MODELS, ("a.safetensors",))
+    assert (weights.names("auto"), weights.names("a.safetensors")) == (MODELS, ("a.safetensors",))
     both = [weights.file_hash(bundled / f"{name}.safetensors") for name in MODELS]
-    assert weights_hash("auto") == "+".join(both)
-    assert weights_hash(PHOTO) == both[1]
+    assert weights.model_hash("auto") == "+".join(both)
+    assert weights.model_hash(PHOTO) == both[1]
 
 
 def job(model: str) -> Job:

@@ -21,6 +21,7 @@ from denoiser.benchmark.filters import FILTERS
 from denoiser.benchmark.methods import NEEDED
 from denoiser.cli.main import main
 from denoiser.errors import ExitCode, NothingToDoError, UnavailableError, UsageError
+from denoiser.estimate import MODELS
 
 ONLY = {"models": ("none",), "classical": ("none",)}
 """Measures the noisy input alone, which is quick."""
@@ -117,6 +118,18 @@ def test_a_model_is_measured_with_its_cost(clean: Path, tiny_model: Path) -> Non
 
 
 # Pairs and restored pictures
+
+
+def test_auto_is_measured_as_the_network_that_each_picture_gets(tmp_path: Path) -> None:
+    write(tmp_path / "a.png", smooth(96, 96))
+    noise = ("gaussian:15", "correlated:sigma=15,length=1")
+    options = BenchmarkOptions(tmp_path, noise=noise, models=("auto", *MODELS), classical=("none",), precision="fp32")
+    result = benchmark(options)
+    for kind, model in zip(noise, MODELS, strict=True):
+        assert row(result, "auto", kind).psnr == row(result, model, kind).psnr
+    auto, unet, photo = (row(result, model) for model in ("auto", *MODELS))
+    assert auto.parameters == unet.parameters + photo.parameters
+    assert auto.weights == f"{unet.weights}+{photo.weights}"
 
 
 @pytest.mark.parametrize("protocol", ["file", "literature"])

@@ -1,0 +1,77 @@
+"""``auto`` for arrays: each call gets the bundled network that suits the noise of its picture.
+
+:mod:`denoiser.batch.auto` does the same for the files of a run, whose pieces share batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from denoiser.estimate import WHITE_MODEL, Advice
+from denoiser.inference.denoiser import Denoiser, as_pages, page_of
+from denoiser.selection import Rows, advise
+
+
+class AutoDenoiser:
+    """Several networks, of which every picture gets the one that suits its noise.
+
+    Parameters
+    ----------
+    networks : dict
+        Name -> network, for all of :data:`denoiser.estimate.MODELS`.
+
+    Attributes
+    ----------
+    networks : dict
+    """
+
+    def __init__(self, networks: Mapping[str, Denoiser]) -> None:
+        self.networks = dict(networks)
+
+    def choose(
+        self, array: NDArray[Any], white: float | None = None, black: float | None = None, alpha: bool = False
+    ) -> Advice:
+        """The network that a picture gets, and why; for a stack that of all its pictures, by the first.
+
+        Parameters
+        ----------
+        array, white, black, alpha
+            As for :meth:`Denoiser.denoise`.
+
+        Returns
+        -------
+        Advice
+
+        Raises
+        ------
+        UsageError
+            If the array or an option has no meaning.
+        """
+        pages = as_pages(np.asarray(array))
+        page = page_of(pages, alpha)
+        if pages.size == 0:
+            return Advice(WHITE_MODEL, "it has no pixels")
+        return advise(Rows(page, lambda start, stop: pages[0, start:stop]), white, black)
+
+    def denoise(
+        self,
+        array: NDArray[Any],
+        white: float | None = None,
+        black: float | None = None,
+        sigma: float | None = None,
+        strength: float = 1.0,
+        alpha: bool = False,
+        luma: float = 1.0,
+        chroma: float = 1.0,
+        detail: float = 0.0,
+    ) -> NDArray[Any]:
+        """Denoise one picture or a stack of pictures with the network that :meth:`choose` names.
+
+        Parameters, result and errors are those of :meth:`Denoiser.denoise`.
+        """
+        network = self.networks[self.choose(array, white, black, alpha).model]
+        return network.denoise(array, white, black, sigma, strength, alpha, luma, chroma, detail)

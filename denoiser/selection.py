@@ -1,0 +1,102 @@
+"""Looking at a page: the noise of a bounded part of its pixels, and the bundled network that suits it.
+
+Where the pixels come from does not matter: rows of an open file, of which no more is decoded than is looked at, or an
+array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from denoiser.estimate import WHITE_MODEL, Advice, Estimate, choose, estimate, few, windows
+from denoiser.images import Page
+from denoiser.images.image import Pixels
+from denoiser.images.pixels import split, value_range
+
+LEAST_PIXELS = 64 * 64
+"""Of a page whose network is chosen by its noise: on smaller ones looking takes longer than denoising."""
+
+
+class Rows(NamedTuple):
+    """A page, and how to get at its rows.
+
+    Attributes
+    ----------
+    page : Page
+    read : callable
+        (start, stop) -> (stop - start, W, C) as stored.
+    quality : int or None
+        Of the JPEG encoder that wrote the file, where that is known.
+    """
+
+    page: Page
+    read: Callable[[int, int], Pixels]
+    quality: int | None = None
+
+
+def settled(page: Page, white: float | None) -> Advice | None:
+    """The network of a page whose noise does not decide; None for others.
+
+    Parameters
+    ----------
+    page : Page
+    white : float or None
+        As :func:`denoiser.images.pixels.value_range`.
+    """
+    if page.dtype.kind == "f" and white is None:
+        # Traits are measured against the full range: a choice by them would not be that of the same page times 2.
+        return Advice(WHITE_MODEL, "its values have no known range")
+    if page.height * page.width < LEAST_PIXELS:
+        return Advice(WHITE_MODEL, "it is too small to choose by its noise")
+    return None
+
+
+def advise(rows: Rows, white: float | None = None, black: float | None = None) -> Advice:
+    """Choose the network of a page, from fewer pixels than :func:`estimate_page` would look at.
+
+    Parameters
+    ----------
+    rows, white, black
+        As :func:`estimate_page`.
+    """
+    page = rows.page
+    return settled(page, white) or choose(estimate_page(rows, white, black, few(page.height, page.width)))
+
+
+def estimate_page(
+    rows: Rows, white: float | None = None, black: float | None = None, pixels: int | None = None
+) -> Estimate:
+    """Estimate the noise of a page, from a bounded part of its pixels.
+
+    Parameters
+    ----------
+    rows : Rows
+    white, black : float or None
+        As :func:`denoiser.images.pixels.value_range`. Floats without white count as 0 to 1.
+    pixels : int or None
+        How many are looked at, at most; None as :func:`denoiser.estimate.windows`.
+    """
+    page = rows.page
+    values = value_range(page.dtype, white, black)
+    strips = windows(page.height, page.width) if pixels is None else windows(page.height, page.width, pixels)
+    pieces: list[NDArray[np.float32]] = []
+    for strip in strips:
+        stored = rows.read(strip.start, strip.stop)
+        for left, right in strip.columns:
+            _, note = split(stored[:, left:right], page, values)
+            piece = note.network_values()
+            if note.missing is not None:
+                piece[note.missing] = np.nan
+            pieces.append(piece)
+    integers = page.dtype.kind in "iu"
+    return estimate(
+        pieces,
+        clips=integers,
+        step=1 / values.span if integers else 0.0,
+        quality=rows.quality,
+        depth=8 * page.dtype.itemsize,
+    )
