@@ -138,14 +138,13 @@ def load(
         If an option has no meaning.
     """
     from denoiser import weights
-    from denoiser.inference import AutoDenoiser, Denoiser, InferenceOptions
+    from denoiser.inference import AutoDenoiser, InferenceOptions, auto
 
     options = InferenceOptions(
         device=device, precision=precision, tile=tile, halo=halo, batch=batch, max_memory=max_memory
     )
-    if model == weights.AUTO:
-        return AutoDenoiser({name: Denoiser(*weights.load(name), options) for name in weights.names(weights.AUTO)})
-    return Denoiser(*weights.load(model), options)
+    networks = auto.load(str(model), options)
+    return AutoDenoiser(networks) if model == weights.AUTO else networks[str(model)]
 
 
 def __getattr__(name: str) -> Any:

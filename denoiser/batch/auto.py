@@ -1,14 +1,12 @@
 """``--model auto``: for each file the bundled network that suits its noise.
 
 The networks stand behind one door with the methods of a single one, so that the pipeline does not know of the choice.
-Pieces go to the network of their file and come back in order. A batch ends where the network changes, so small pieces
-wait for each other and go to each network together.
+Pieces go to the network of their file and come back in order; those of one network share batches.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -23,11 +21,6 @@ if TYPE_CHECKING:
     from denoiser.inference import Denoiser, Piece
 
 Network: TypeAlias = "Denoiser | Chooser"
-
-TOGETHER = 8 << 20
-"""Bytes of pieces that are sorted by their networks: batches for several processors, and soon read."""
-MOST_TOGETHER = 256
-"""Pieces that are, at most: where they are tiny, files take longer to read than pixels."""
 
 
 class Chooser:
@@ -63,43 +56,10 @@ class Chooser:
 
     def stream(self, pieces: Iterable[Piece]) -> Iterator[tuple[Piece, NDArray[np.float32]]]:
         """Denoise pieces, in order and lazily, each by the network of its file."""
-        source, size = iter(pieces), 0
-        ahead: deque[Piece] = deque()
-        while True:
-            while size < TOGETHER and len(ahead) < MOST_TOGETHER and (piece := next(source, None)) is not None:
-                ahead.append(piece)
-                size += piece.values.nbytes
-            if not ahead:
-                return
-            names = {self._name(piece) for piece in ahead}
-            if len(names) == 1:
-                name = names.pop()
-                yield from self.networks[name].stream(self._run(name, ahead, source))
-            else:
-                yield from self._sorted(ahead)
-                ahead.clear()
-            size = sum(piece.values.nbytes for piece in ahead)
+        from denoiser.inference import auto
 
-    def _run(self, name: str, ahead: deque[Piece], source: Iterator[Piece]) -> Iterator[Piece]:
-        """All that is ahead, and what follows for the same network; a piece for another is then ahead."""
-        while ahead:
-            yield ahead.popleft()
-        for piece in source:
-            if self._name(piece) != name:
-                ahead.append(piece)
-                return
-            yield piece
-
-    def _sorted(self, pieces: Iterable[Piece]) -> Iterator[tuple[Piece, NDArray[np.float32]]]:
-        """Denoise some pieces, those of each network together."""
-        by_network: dict[str, list[Piece]] = {}
-        for piece in pieces:
-            by_network.setdefault(self._name(piece), []).append(piece)
-        made = {
-            id(piece): values for name, some in by_network.items() for piece, values in self.networks[name].stream(some)
-        }
-        for piece in pieces:
-            yield piece, made.pop(id(piece))
+        numbers = {name: number for number, name in enumerate(self.networks)}
+        return auto.stream(list(self.networks.values()), lambda piece: numbers[self._name(piece)], pieces)
 
     def cuts(self, height: int, width: int) -> bool:
         """Whether a picture of this size is computed in several windows by any network."""

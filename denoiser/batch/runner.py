@@ -167,16 +167,16 @@ class RunSession(Session):
         return self.denoiser
 
     def _build(self, precision: str) -> Network:
-        from denoiser.inference import Denoiser, InferenceOptions, devices
+        from denoiser.inference import InferenceOptions, devices
+        from denoiser.inference.auto import load
 
         # On the CPU the network shares the budget with the pictures in flight; a device has memory of its own.
         on_cpu = devices.resolve(self.options.device).type == "cpu"
         o = self.options
-        chosen = weights.names(o.model)
-        # Networks between which auto chooses never compute at the same time, so that each has all of it.
+        # Networks between which auto chooses share the processors, and so what they need: each has all of it.
         memory = self._memory() // 2 if on_cpu else o.max_memory
         options = InferenceOptions(o.device, precision, o.tile, o.halo, o.batch, memory)
-        networks = {name: Denoiser(*weights.load(name), options) for name in chosen}
+        networks = load(o.model, options)
         return auto.Chooser(networks) if o.model == weights.AUTO else networks[o.model]
 
     def _fallback(self) -> Network | None:

@@ -84,12 +84,12 @@ def _default_classical(options: BenchmarkOptions) -> tuple[str, ...]:
 
 def _models(options: BenchmarkOptions) -> list[Method]:
     from denoiser import weights
-    from denoiser.inference import AutoDenoiser, Denoiser, InferenceOptions
+    from denoiser.inference import AutoDenoiser, InferenceOptions, auto
 
     inference = InferenceOptions(device=options.device, precision=options.precision)
     found = []
     for name in options.models or tuple(weights.bundled()):
-        networks = {each: Denoiser(*weights.load(each), inference) for each in weights.names(name)}
+        networks = auto.load(name, inference)
         cards = [network.card for network in networks.values() if network.card is not None]
         model = AutoDenoiser(networks) if name == weights.AUTO else networks[name]
         where = dict.fromkeys("{device}, {precision}".format(**network.describe()) for network in networks.values())

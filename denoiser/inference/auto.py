@@ -1,19 +1,58 @@
-"""``auto`` for arrays: each call gets the bundled network that suits the noise of its picture.
+"""Several networks of which each picture gets one; ``auto`` for arrays.
 
-:mod:`denoiser.batch.auto` does the same for the files of a run, whose pieces share batches.
+:mod:`denoiser.batch.auto` chooses for the files of a run, whose pieces share batches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from denoiser import weights
 from denoiser.estimate import WHITE_MODEL, Advice
-from denoiser.inference.denoiser import Denoiser, as_pages, page_of
+from denoiser.inference.batching import Piece
+from denoiser.inference.denoiser import Denoiser
+from denoiser.inference.options import InferenceOptions
+from denoiser.inference.stacks import as_pages, page_of
+from denoiser.inference.stream import Stream
 from denoiser.selection import Rows, advise
+
+
+def load(model: str, options: InferenceOptions) -> dict[str, Denoiser]:
+    """The networks that a model's name or path stands for, which share the processors: name -> network.
+
+    Raises
+    ------
+    UnavailableError
+        If one of them is not there, or the device is not.
+    """
+    networks: dict[str, Denoiser] = {}
+    for name in weights.names(model):
+        networks[name] = Denoiser(*weights.load(name), options, beside=next(iter(networks.values()), None))
+    return networks
+
+
+def stream(
+    networks: Sequence[Denoiser], which: Callable[[Piece], int], pieces: Iterable[Piece]
+) -> Iterator[tuple[Piece, NDArray[np.float32]]]:
+    """Denoise pieces, in order and lazily, each by one of several networks that :func:`load` gave.
+
+    Parameters
+    ----------
+    networks : sequence of Denoiser
+    which : callable
+        Piece -> which of them it goes to.
+    pieces : iterable of Piece
+        As for :meth:`Denoiser.stream`; windows of those that go to the same network share batches.
+
+    Yields
+    ------
+    As :meth:`Denoiser.stream`.
+    """
+    return Stream([network.lane() for network in networks], which).results(pieces)
 
 
 class AutoDenoiser:

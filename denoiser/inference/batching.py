@@ -97,7 +97,7 @@ class Job:
 
 
 class Key(NamedTuple):
-    """What the windows of one batch have in common."""
+    """What the windows of one batch have in common; ``lane`` says which network computes them."""
 
     height: int
     width: int
@@ -105,6 +105,7 @@ class Key(NamedTuple):
     dtype: str
     precision: str
     uncertainty: bool
+    lane: int = 0
 
 
 class Item(NamedTuple):

@@ -18,11 +18,12 @@ from denoiser.images.image import Page
 from denoiser.inference import devices, probes, sizing
 from denoiser.inference import uncertainty as stating
 from denoiser.inference.batching import Piece
-from denoiser.inference.engine import CpuEngine, make_engine
+from denoiser.inference.engine import CpuEngine, Engine, make_engine
 from denoiser.inference.network import needs_of
 from denoiser.inference.options import InferenceOptions
 from denoiser.inference.sizing import Sizing
-from denoiser.inference.stream import Down, Stream
+from denoiser.inference.stacks import as_pages, page_of
+from denoiser.inference.stream import Down, Lane, Stream
 from denoiser.inference.strips import Courses
 from denoiser.models.folding import fold_batchnorm
 from denoiser.tiling import round_up, smallest_tile
@@ -68,6 +69,9 @@ class Denoiser:
         What the weights file says of it; None for a network that has none yet.
     options : InferenceOptions
         Device, precision, window and batch sizes, memory.
+    beside : Denoiser, optional
+        Another network on the same device, with which this one shares the processors: both may have pieces of one
+        stream, see :func:`denoiser.inference.auto.stream`.
 
     Attributes
     ----------
@@ -92,14 +96,20 @@ class Denoiser:
         If the tile is too small for the network.
     """
 
-    def __init__(self, module: nn.Module, card: Card | None = None, options: InferenceOptions | None = None) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        card: Card | None = None,
+        options: InferenceOptions | None = None,
+        beside: Denoiser | None = None,
+    ) -> None:
         self.options = options if options is not None else InferenceOptions()
         self.card = card
         self.needs = needs_of(module)
         self.needs_range = self.needs.needs_range
         module = fold_batchnorm(module)
         self.device = devices.resolve(self.options.device)
-        self._engine = make_engine(module, self.device)
+        self._engine: Engine = make_engine(module, self.device, beside._engine if beside is not None else None)
         self.precision, self._deviation = probes.choose_precision(
             module, self.device, self.options.precision, self._engine.network
         )
@@ -190,10 +200,13 @@ class Denoiser:
         InputError
             If the smallest possible window does not fit into memory.
         """
+        return Stream([self.lane()]).results(pieces)
+
+    def lane(self) -> Lane:
+        """This network in a stream."""
         most = int(self._budget * FLIGHT_SHARE)
         enough = min(most, ENOUGH_IN_FLIGHT[self.device.type])
-        stream = Stream(self._engine, self.device, self._sizing, self._precision_of, enough, most, self._down())
-        return stream.results(pieces)
+        return Lane(self._engine, self.device, self._sizing, self._precision_of, enough, most, self._down())
 
     @cached_property
     def _footprint(self) -> probes.Footprint:
@@ -232,8 +245,8 @@ class Denoiser:
     def whole(self, piece: Piece) -> NDArray[np.float32]:
         """The result of a piece that is computed as one window, whatever the options say: as :meth:`stream`."""
         sizing = replace(self._sizing, never_cut=True, halo=self.full_halo)
-        stream = Stream(self._engine, self.device, sizing, self._precision_of, 0, 0)
-        (_, values), *_ = stream.results([piece])
+        lane = Lane(self._engine, self.device, sizing, self._precision_of, 0, 0)
+        (_, values), *_ = Stream([lane]).results([piece])
         return values
 
     def _precision_of(self, piece: Piece) -> str:
@@ -370,27 +383,3 @@ class Denoiser:
         if full_range.white is None:
             raise UsageError("sigma counts in parts of the full range: for floats, give white as well")
         return sigma / 255
-
-
-def page_of(pages: NDArray[Any], alpha: bool) -> Page:
-    """What each page of a stack (N, H, W, C) is."""
-    height, width, channels = pages.shape[1:]
-    if alpha and channels < 2:
-        raise UsageError("alpha=True needs a channel besides alpha")
-    return Page(height, width, channels, pages.dtype, alpha=alpha)
-
-
-def as_pages(array: NDArray[Any]) -> NDArray[Any]:
-    """A picture or stack as (N, H, W, C)."""
-    if array.dtype.kind not in "iuf" or array.dtype.itemsize > (8 if array.dtype.kind == "f" else 4):
-        # Arithmetic is in float64 at most, which does not hold every 64-bit integer.
-        raise UsageError(
-            f"arrays of {array.dtype} cannot be denoised: convert to 8, 16 or 32-bit integers, or to floats"
-        )
-    if array.ndim == 2:
-        return array[None, :, :, None]
-    if array.ndim == 3:
-        return array[None]
-    if array.ndim == 4:
-        return array
-    raise UsageError(f"an array is (H, W), (H, W, C) or (N, H, W, C), not of {array.ndim} dimensions")

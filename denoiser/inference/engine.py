@@ -159,62 +159,94 @@ class SerialEngine(Networks):
         return _DeferredTicket(items, key, partial(_run, self.network(key.precision), items, key, places))
 
 
-class CpuEngine(Networks):
-    """Worker threads, each with its own batch."""
+class Workers:
+    """Threads that compute batches, each its own: of one engine, or of several that take turns.
 
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__(module, torch.device("cpu"))
+    Attributes
+    ----------
+    count : int
+        How many compute at the same time.
+    ending : bool
+        Whether nothing follows the batches under way for now.
+    """
+
+    def __init__(self) -> None:
         # OpenMP heeds OMP_NUM_THREADS and the affinity mask, torch.set_num_threads says what the user wants,
         # and none of them knows the quota of a container.
         self.threads = min(devices.threads(), torch.get_num_threads())
-        self.workers = min(self.threads, _MOST_WORKERS)
-        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="denoiser-cpu")
+        self.count = min(self.threads, _MOST_WORKERS)
+        self.pool = ThreadPoolExecutor(self.count, thread_name_prefix="denoiser-cpu")
+        self.ending = False
         self._lock = threading.Lock()
         self._under_way = 0
-        self._ending = False
+
+    def limit(self, most: int) -> None:
+        if most < self.count:
+            self.count = max(1, most)
+            self.pool = ThreadPoolExecutor(self.count, thread_name_prefix="denoiser-cpu")
+
+    def share(self, of: int) -> int:
+        """Threads for each of so many batches."""
+        return max(1, self.threads // min(of, self.count))
+
+    def submit(self, threads: int, run: Callable[[Callable[[], None]], list[Item]]) -> Future[list[Item]]:
+        """Run a batch, which calls what it is given now and then, in so many threads or in more at the end."""
+        with self._lock:
+            self._under_way += 1
+            self.ending = False
+        return self.pool.submit(self._run, threads, run)
+
+    def _run(self, threads: int, run: Callable[[Callable[[], None]], list[Item]]) -> list[Item]:
+        def spread() -> None:
+            if self.ending:
+                _use(max(threads, self.share(self._under_way)))
+
+        _use(threads)
+        try:
+            return run(spread)
+        finally:
+            with self._lock:
+                self._under_way -= 1
+
+
+class CpuEngine(Networks):
+    """Worker threads, each with its own batch.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    crew : Workers, optional
+        Those of an engine with which this one takes turns.
+    """
+
+    def __init__(self, module: nn.Module, crew: Workers | None = None) -> None:
+        super().__init__(module, torch.device("cpu"))
+        self.crew = crew or Workers()
+
+    @property
+    def workers(self) -> int:
+        return self.crew.count
 
     @property
     def depth(self) -> int:
         return 2 * self.workers
 
     def limit_workers(self, most: int) -> None:
-        if most < self.workers:
-            self.workers = max(1, most)
-            self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="denoiser-cpu")
+        self.crew.limit(most)
 
     def submit(self, items: Sequence[Item], key: Key, places: int, share: int) -> Ticket:
-        with self._lock:
-            self._under_way += 1
-            self._ending = False
-        run = partial(self._run_with_threads, self._threads(share), self.network(key.precision), items, key, places)
-        return _FutureTicket(items, key, self._pool.submit(run))
+        run = partial(_run, self.network(key.precision), items, key, places)
+        return _FutureTicket(items, key, self.crew.submit(self.crew.share(share), run))
 
     def no_more(self) -> None:
         """The processors of workers that have nothing to do any more go to those that are still in a large window."""
-        self._ending = True
-
-    def _threads(self, share: int) -> int:
-        return max(1, self.threads // min(share, self.workers))
-
-    def _run_with_threads(
-        self, threads: int, network: Network, items: Sequence[Item], key: Key, places: int
-    ) -> list[Item]:
-        def spread() -> None:
-            if self._ending:
-                _use(max(threads, self._threads(self._under_way)))
-
-        _use(threads)
-        try:
-            return _run(network, items, key, places, spread)
-        finally:
-            with self._lock:
-                self._under_way -= 1
+        self.crew.ending = True
 
     def submit_strip(self, strip: Strip, item: Item, key: Key, share: int) -> Ticket:
         """Begin the next band of a strip, which waits for the one before."""
         # The one before has been submitted before, so that somebody is computing it already.
-        run = partial(_continue_with_threads, self._threads(share), strip, strip.before, item, key)
-        strip.before = self._pool.submit(run)
+        run = partial(_continue_with_threads, self.crew.share(share), strip, strip.before, item, key)
+        strip.before = self.crew.pool.submit(run)
         return _FutureTicket([item], key, strip.before)
 
 
@@ -238,10 +270,12 @@ def _use(threads: int) -> None:
         torch.set_num_threads(threads)  # for this worker alone
 
 
-def make_engine(module: nn.Module, device: torch.device) -> Engine:
-    """The engine for a device."""
+def make_engine(module: nn.Module, device: torch.device, beside: Engine | None = None) -> Engine:
+    """The engine for a device; on a CPU with the workers of the one beside which it computes."""
     if device.type == "cuda":
         from denoiser.inference.cuda import CudaEngine
 
         return CudaEngine(module, device)
-    return CpuEngine(module) if device.type == "cpu" else SerialEngine(module, device)
+    if device.type == "cpu":
+        return CpuEngine(module, beside.crew if isinstance(beside, CpuEngine) else None)
+    return SerialEngine(module, device)

@@ -1,5 +1,8 @@
 """One pass over many pieces: cut, group into batches, compute, recover, give back in order.
 
+Several networks may share a pass, each in a lane of its own: their batches are computed side by side, and no processor
+waits where one network's pieces end and another's begin.
+
 What a piece becomes never follows from timing. Which windows share a batch, and how many threads compute it, may,
 because pieces are taken as others are done; no bit of a result depends on either.
 """
@@ -31,10 +34,10 @@ class Down(NamedTuple):
     courses: Courses
 
 
-class Stream:
-    """Denoises one sequence of pieces.
+class Lane(NamedTuple):
+    """One network of a stream, and how its pieces are computed.
 
-    Parameters
+    Attributes
     ----------
     engine : Engine
     device : torch.device
@@ -46,26 +49,35 @@ class Stream:
         When pieces that were taken and not yet given back occupy more bytes than ``enough``, and there are batches for
         all workers, no more are taken and batches are no longer held back until they are full; with more than ``most``
         in any case.
-    down : Down, optional
+    down : Down or None
         Computes pages whose pieces follow each other; without it, all pieces are computed by themselves.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        device: torch.device,
-        sizing: Sizing,
-        precision_of: Callable[[Piece], str],
-        enough: int,
-        most: int,
-        down: Down | None = None,
-    ) -> None:
-        self._engine = engine
-        self._device = device
-        self._sizing = sizing
-        self._precision_of = precision_of
-        self._enough, self._most = enough, most
-        self._down = down
+    engine: Engine
+    device: torch.device
+    sizing: Sizing
+    precision_of: Callable[[Piece], str]
+    enough: int
+    most: int
+    down: Down | None = None
+
+
+class Stream:
+    """Denoises one sequence of pieces.
+
+    Parameters
+    ----------
+    lanes : sequence of Lane
+        Whose engines share their workers.
+    lane_of : callable, optional
+        Piece -> which lane it goes to; by default the first.
+    """
+
+    def __init__(self, lanes: Sequence[Lane], lane_of: Callable[[Piece], int] = lambda piece: 0) -> None:
+        self._lanes = lanes
+        self._lane_of = lane_of
+        self._depth, self._workers = lanes[0].engine.depth, lanes[0].engine.workers
+        self._enough, self._most = min(lane.enough for lane in lanes), min(lane.most for lane in lanes)
         self._jobs: deque[Job] = deque()
         self._bytes = 0
         self._waiting: dict[Key, list[Item]] = {}
@@ -83,13 +95,14 @@ class Stream:
         for key in list(self._waiting):
             self._submit(self._waiting.pop(key), key)
         self._start()
-        self._engine.no_more()
+        for lane in self._lanes:
+            lane.engine.no_more()
         while self._jobs:
             self._advance()
             yield from self._finished()
 
     def _is_full(self) -> bool:
-        supplied = len(self._tickets) >= self._engine.depth
+        supplied = len(self._tickets) >= self._depth
         return self._bytes > (self._enough if supplied else self._most)
 
     def _add(self, piece: Piece) -> None:
@@ -98,20 +111,29 @@ class Stream:
         self._jobs.append(job)
         self._bytes += job.nbytes
         rows, width, _ = piece.values.shape
-        precision = self._precision_of(piece)
-        if self._down is not None and self._continue(self._down, job, precision):
+        number = self._lane_of(piece)
+        lane = self._lanes[number]
+        precision = lane.precision_of(piece)
+        self._leave_others(number)
+        if lane.down is not None and self._continue(lane.down, job, precision, number):
             return
-        windows = self._sizing.windows(rows, width, piece.above, piece.below)
+        windows = lane.sizing.windows(rows, width, piece.above, piece.below)
         job.missing = len(windows)
         for window in windows:
             shape, dtype = (window.height, window.width, piece.values.shape[2]), piece.values.dtype.name
-            key = Key(*shape, dtype, precision, piece.uncertainty)
+            key = Key(*shape, dtype, precision, piece.uncertainty, number)
             waiting = self._waiting.setdefault(key, [])
             waiting.append(Item(job, window))
-            if len(waiting) >= self._sizing.full_batch(key.height, key.width):
+            if len(waiting) >= lane.sizing.full_batch(key.height, key.width):
                 self._submit(self._waiting.pop(key), key)
 
-    def _continue(self, down: Down, job: Job, precision: str) -> bool:
+    def _leave_others(self, number: int) -> None:
+        """Let the other lanes forget pages on their way: pages come one after the other."""
+        for other, lane in enumerate(self._lanes):
+            if other != number and lane.down is not None:
+                lane.down.courses.leave()
+
+    def _continue(self, down: Down, job: Job, precision: str, number: int) -> bool:
         """Compute a piece as what follows those before it on its page, if it is one that can be."""
         course = down.courses.course(job.piece, down.engine.network(precision))
         if course is None:
@@ -120,9 +142,9 @@ class Stream:
         job.missing = len(windows)
         for window, strip in zip(windows, course.strips, strict=True):
             shape, dtype = (window.height, window.width, job.piece.values.shape[2]), job.piece.values.dtype.name
-            while len(self._tickets) >= down.engine.depth:
+            while len(self._tickets) >= self._depth:
                 self._collect(self._tickets.popleft())
-            key = Key(*shape, dtype, precision, False)
+            key = Key(*shape, dtype, precision, False, number)
             self._tickets.append(down.engine.submit_strip(strip, Item(job, window), key, len(windows)))
         return True
 
@@ -150,10 +172,10 @@ class Stream:
     def _submit(self, items: list[Item], key: Key) -> None:
         """Begin a batch, except that the first few wait for each other to share the processors fairly."""
         if self._first is None:
-            self._begin(items, key, self._engine.workers)
+            self._begin(items, key, self._workers)
             return
         self._first.append((items, key))
-        if len(self._first) >= self._engine.workers:
+        if len(self._first) >= self._workers:
             self._start()
 
     def _start(self) -> None:
@@ -163,11 +185,12 @@ class Stream:
                 self._begin(items, key, len(first))
 
     def _begin(self, items: list[Item], key: Key, share: int) -> None:
-        while len(self._tickets) >= self._engine.depth:
+        while len(self._tickets) >= self._depth:
             self._collect(self._tickets.popleft())
-        places = self._sizing.places(len(items), key.height, key.width)
+        lane = self._lanes[key.lane]
+        places = lane.sizing.places(len(items), key.height, key.width)
         try:
-            self._tickets.append(self._engine.submit(items, key, places, share))
+            self._tickets.append(lane.engine.submit(items, key, places, share))
             return
         except (MemoryError, RuntimeError) as error:
             if not devices.is_out_of_memory(error):
@@ -197,7 +220,7 @@ class Stream:
 
     def _again(self, items: Sequence[Item], key: Key) -> None:
         """Compute windows now, in batches of the present size."""
-        step = self._sizing.full_batch(key.height, key.width)
+        step = self._lanes[key.lane].sizing.full_batch(key.height, key.width)
         for start in range(0, len(items), step):
             self._begin(list(items[start : start + step]), key, 1)
             while self._tickets:
@@ -207,10 +230,11 @@ class Stream:
         """After a batch ran out of memory: halve the batch, then the window, and go on."""
         while self._tickets:
             self._collect(self._tickets.popleft())
-        devices.release_memory(self._device)
-        if not self._sizing.shrink(len(items), key.height, key.width):
+        lane = self._lanes[key.lane]
+        devices.release_memory(lane.device)
+        if not lane.sizing.shrink(len(items), key.height, key.width):
             raise InputError(
-                f"out of memory on {self._device}: a window of {key.height} x {key.width} pixels does not fit and "
+                f"out of memory on {lane.device}: a window of {key.height} x {key.width} pixels does not fit and "
                 "cannot be made smaller; use --tile auto, a smaller --halo, or another --device"
             )
         if len(items) > 1:
@@ -224,7 +248,7 @@ class Stream:
         rows, width, _ = job.piece.values.shape
         smaller = [
             part
-            for whole in self._sizing.windows(rows, width, job.piece.above, job.piece.below)
+            for whole in self._lanes[key.lane].sizing.windows(rows, width, job.piece.above, job.piece.below)
             if (part := whole.restricted_to(window.kept)) is not None
         ]
         job.missing += len(smaller) - 1

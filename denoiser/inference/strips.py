@@ -181,7 +181,7 @@ class Courses:
         if piece.uncertainty:
             return None
         if sheet is None:
-            self._live.clear()
+            self.leave()
             return None
         # Pages come one after the other: one whose file failed has no end.
         self._live = {known: course for known, course in self._live.items() if known.page == sheet.page}
@@ -195,6 +195,10 @@ class Courses:
         else:
             self._live[sheet] = course
         return course
+
+    def leave(self) -> None:
+        """Forget pages that have not come to their end: no more of them will come."""
+        self._live.clear()
 
     def windows(self, piece: Piece, tile: tuple[int, int]) -> list[Window]:
         """What each strip of a course has to do with a piece."""

@@ -114,8 +114,13 @@ def two_fakes(seconds: float = 0.0) -> Any:
     from denoiser.batch.auto import Chooser
     from denoiser.estimate import MODELS
 
+    class OneByOne(Chooser):
+        def stream(self, pieces: Any) -> Any:
+            for piece in pieces:
+                yield from self.networks[self._name(piece)].stream([piece])
+
     white, photo = (FakeDenoiser(seconds=seconds, spoils=spoils) for spoils in (None, dimmed))
-    return Chooser(dict(zip(MODELS, (white, photo), strict=True)))  # type: ignore[arg-type]
+    return OneByOne(dict(zip(MODELS, (white, photo), strict=True)))  # type: ignore[arg-type]
 
 
 def dimmed(values: NDArray[np.float32]) -> NDArray[np.float32]:

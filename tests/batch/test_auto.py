@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,16 @@ import tifffile
 from PIL import Image
 
 from denoiser import inference, models, weights
-from denoiser.batch import RunOptions, Status, auto, run
+from denoiser.batch import RunOptions, Status, run
 from denoiser.batch.auto import Chooser
 from denoiser.batch.estimation import estimate_files
 from denoiser.batch.job import Job
 from denoiser.errors import ExitCode, UnavailableError, UsageError
 from denoiser.estimate import MODELS, Advice
-from denoiser.inference import InferenceOptions, Piece
+from denoiser.inference import Denoiser, InferenceOptions, Piece
+from denoiser.inference.engine import CpuEngine
 from denoiser.noise import NumpyRandom, parse
+from denoiser.tiling import Sheet
 from tests.batch.fakes import FakeDenoiser, tree
 
 UNET, PHOTO = MODELS
@@ -205,51 +208,94 @@ def job(model: str) -> Job:
     return made
 
 
-def test_pieces_go_to_the_network_of_their_file_in_order() -> None:
+def test_bands_begin_and_end_where_both_networks_can() -> None:
     networks: dict[str, Any] = {name: FakeDenoiser(batch=3) for name in MODELS}
     networks[PHOTO].row_multiple, networks[PHOTO].context_rows = 6, 7
     chooser = Chooser(networks)
     assert (chooser.row_multiple, chooser.context_rows) == (12, 12)
-    order = [UNET, UNET, PHOTO, UNET, PHOTO, PHOTO, PHOTO, PHOTO, UNET]
-    pieces = [Piece(np.full((8, 8, 3), 0.5, np.float32), tag=(job(name), None)) for name in order]
-    assert [piece for piece, _ in chooser.stream(iter(pieces))] == pieces
-    assert [len(networks[name].heights) for name in MODELS] == [4, 5]
-    assert len(list(chooser.stream([Piece(np.zeros((8, 8, 3), np.float32))]))) == 1
-    assert len(networks[UNET].heights) == 5
 
 
-class Counting(FakeDenoiser):
-    """Counts how often a stream begins."""
-
-    streams = 0
-
-    def stream(self, pieces: Any) -> Any:
-        self.streams += 1
-        return super().stream(pieces)
-
-
-def test_small_pieces_of_both_networks_share_batches() -> None:
-    networks: dict[str, Any] = {name: Counting() for name in MODELS}
-    pieces = [Piece(np.full((8, 8, 3), 0.5, np.float32), tag=(job(MODELS[index % 2]), None)) for index in range(40)]
-    made = list(Chooser(networks).stream(iter(pieces)))
-    assert [piece for piece, _ in made] == pieces
-    assert [networks[name].streams for name in MODELS] == [1, 1]
+@pytest.fixture(scope="module")
+def networks(folder: Path) -> dict[str, Denoiser]:
+    loaded: dict[str, Denoiser] = {}
+    for name in MODELS:
+        module, card = weights.load(folder / f"{name}.safetensors")
+        options = InferenceOptions(device="cpu", precision="fp32", max_memory=1 << 29)
+        loaded[name] = Denoiser(module, card, options, beside=loaded.get(UNET))
+    return loaded
 
 
-def test_large_pieces_are_taken_one_by_one_and_a_network_goes_on_as_long_as_it_can() -> None:
-    networks: dict[str, Any] = {name: Counting(batch=1) for name in MODELS}
-    side = math.isqrt(auto.TOGETHER // 3) + 1
-    large = np.full((side, side, 3), 100, np.uint8)
-    order = [UNET, UNET, UNET, PHOTO, PHOTO, UNET]
-    taken: list[str] = []
+def pieces(order: Sequence[str], height: int, width: int) -> list[Piece]:
+    random = np.random.default_rng(0)
+    return [
+        Piece(random.integers(0, 256, (height, width, 3), dtype=np.uint8), 1 / 255, 1.0, tag=(job(name), None))
+        for name in order
+    ]
 
-    def source() -> Any:
-        for name in order:
-            taken.append(name)
-            yield Piece(large, tag=(job(name), None))
 
-    results = Chooser(networks).stream(source())
+@pytest.mark.parametrize("side", [24, 300, 1500])
+def test_pieces_go_to_the_network_of_their_file_in_order(networks: dict[str, Denoiser], side: int) -> None:
+    order = [UNET, UNET, PHOTO, UNET, PHOTO, PHOTO, UNET, PHOTO]
+    given = pieces(order, side, side + 40)
+    made = list(Chooser(networks).stream(iter(given)))
+    assert [piece for piece, _ in made] == given
+    alone = {name: [one for one, each in zip(given, order, strict=True) if each == name] for name in MODELS}
+    expected = {id(piece): values for name in MODELS for piece, values in networks[name].stream(alone[name])}
+    for piece, values in made:
+        assert np.array_equal(values, expected[id(piece)])
+
+
+def test_pieces_of_no_file_go_to_the_first_network(networks: dict[str, Denoiser]) -> None:
+    piece = Piece(np.full((30, 30, 3), 99, np.uint8), 1 / 255, 1.0)
+    ((_, made),) = Chooser(networks).stream([piece])
+    ((_, expected),) = networks[UNET].stream([piece])
+    assert np.array_equal(made, expected)
+
+
+def test_small_pieces_share_batches_and_processors_do_not_wait_for_another_network(
+    networks: dict[str, Denoiser], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[tuple[int, int]] = []
+
+    def listen(engine: CpuEngine, items: Any, key: Any, places: int, share: int) -> Any:
+        begun.append((key.lane, len(items)))
+        return submit(engine, items, key, places, share)
+
+    submit = CpuEngine.submit
+    monkeypatch.setattr(CpuEngine, "submit", listen)
+    chooser = Chooser(networks)
+    list(chooser.stream(pieces([MODELS[index % 2] for index in range(40)], 24, 24)))
+    assert sorted(begun) == [(0, 20), (1, 20)]
+    begun.clear()
+    results = chooser.stream(iter(pieces([UNET, PHOTO] * 6, 600, 600)))
     next(results)
-    assert len(taken) == 1
-    assert len(list(results)) == 5
-    assert [networks[name].streams for name in MODELS] == [2, 1]
+    assert {lane for lane, _ in begun} == {0, 1}  # before the first result was asked for a second time
+    results.close()  # type: ignore[attr-defined]
+    assert networks[UNET]._engine.workers == networks[PHOTO]._engine.workers
+
+
+def test_pages_that_go_down_in_bands_are_those_of_their_own_network(networks: dict[str, Denoiser]) -> None:
+    height, width, step = 480, 96, 120
+    given: list[Piece] = []
+    for number, name in enumerate([UNET, PHOTO, UNET]):
+        page = pieces([name], height, width)[0]
+        sheet, context = Sheet(number, 0, height), networks[name].context_rows
+        for start in range(0, height, step):
+            first, last = max(0, start - context), min(height, start + step + context)
+            if number == 1 and start == 2 * step:
+                break  # its file failed
+            given.append(
+                replace(
+                    page,
+                    values=page.values[first:last],
+                    above=start - first,
+                    below=last - min(height, start + step),
+                    sheet=sheet,
+                    row=first,
+                )
+            )
+    made = [values for _, values in Chooser(networks).stream(iter(given))]
+    for piece, values in zip(given, made, strict=True):
+        name = piece.tag[0].advice.model  # type: ignore[index]
+        ((_, expected),) = networks[name].stream([replace(piece, sheet=None, row=0)])
+        np.testing.assert_allclose(values, expected, atol=1e-5)

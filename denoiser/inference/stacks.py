@@ -1,0 +1,34 @@
+"""Arrays of users as pages of pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from denoiser.errors import UsageError
+from denoiser.images.image import Page
+
+
+def page_of(pages: NDArray[Any], alpha: bool) -> Page:
+    """What each page of a stack (N, H, W, C) is."""
+    height, width, channels = pages.shape[1:]
+    if alpha and channels < 2:
+        raise UsageError("alpha=True needs a channel besides alpha")
+    return Page(height, width, channels, pages.dtype, alpha=alpha)
+
+
+def as_pages(array: NDArray[Any]) -> NDArray[Any]:
+    """A picture or stack as (N, H, W, C)."""
+    if array.dtype.kind not in "iuf" or array.dtype.itemsize > (8 if array.dtype.kind == "f" else 4):
+        # Arithmetic is in float64 at most, which does not hold every 64-bit integer.
+        raise UsageError(
+            f"arrays of {array.dtype} cannot be denoised: convert to 8, 16 or 32-bit integers, or to floats"
+        )
+    if array.ndim == 2:
+        return array[None, :, :, None]
+    if array.ndim == 3:
+        return array[None]
+    if array.ndim == 4:
+        return array
+    raise UsageError(f"an array is (H, W), (H, W, C) or (N, H, W, C), not of {array.ndim} dimensions")
