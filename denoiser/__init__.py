@@ -83,6 +83,7 @@ def load(  # type: ignore[overload-overlap]  # "auto" is a str like any other na
     halo: str | int = "auto",
     batch: str | int = "auto",
     max_memory: int | None = None,
+    ensemble: int = 1,
 ) -> AutoDenoiser: ...
 
 
@@ -96,6 +97,7 @@ def load(
     halo: str | int = "auto",
     batch: str | int = "auto",
     max_memory: int | None = None,
+    ensemble: int = 1,
 ) -> Denoiser: ...
 
 
@@ -108,6 +110,7 @@ def load(
     halo: str | int = "auto",
     batch: str | int = "auto",
     max_memory: int | None = None,
+    ensemble: int = 1,
 ) -> Denoiser | AutoDenoiser:
     """Load a model and put it on a device.
 
@@ -124,6 +127,9 @@ def load(
         As the options of ``denoiser run``.
     max_memory : int or None
         Budget in bytes; None takes half of what is free.
+    ensemble : int
+        1, 2, 4 or 8: the mean of so many results, of the picture turned and mirrored, which takes as many times as
+        long and is a little better.
 
     Returns
     -------
@@ -141,7 +147,13 @@ def load(
     from denoiser.inference import AutoDenoiser, InferenceOptions, auto
 
     options = InferenceOptions(
-        device=device, precision=precision, tile=tile, halo=halo, batch=batch, max_memory=max_memory
+        device=device,
+        precision=precision,
+        tile=tile,
+        halo=halo,
+        batch=batch,
+        max_memory=max_memory,
+        ensemble=ensemble,
     )
     networks = auto.load(str(model), options)
     return AutoDenoiser(networks) if model == weights.AUTO else networks[str(model)]

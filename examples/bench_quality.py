@@ -1,6 +1,6 @@
 """Measure the bundled unet and classical methods on clean pictures with Gaussian noise; print one table per protocol.
 
-    python examples/bench_quality.py CLEAN_DIR [--model unet] [--bm3d-every 4]
+    python examples/bench_quality.py CLEAN_DIR [--model unet] [--ensemble 8] [--bm3d-every 4]
 
 Colour pictures, white Gaussian noise of sigma 15, 25 and 50 (units of 1/255), restored pictures rounded to 8 bit,
 mean over pictures of RGB PSNR. Two protocols: ``literature`` (noise neither clipped nor rounded) and ``file`` (the
@@ -76,6 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("clean", type=Path)
     parser.add_argument("--model", action="append")
+    parser.add_argument("--ensemble", action="append", type=int, default=[], help="also the mean of so many views")
     parser.add_argument("--bm3d-every", type=int, default=0, help="0 leaves bm3d out")
     parser.add_argument(
         "--json", type=Path, help="write the figures here; those of classical methods that are there are not made again"
@@ -83,7 +84,10 @@ def main() -> None:
     arguments = parser.parse_args()
     files = sorted(arguments.clean.glob("*.png"))
     clean = [np.asarray(Image.open(file).convert("RGB")) for file in files]
-    models = {name: denoiser.load(name) for name in arguments.model or ["unet"]}
+    models = {}
+    for name in arguments.model or ["unet"]:
+        models[name] = denoiser.load(name)
+        models |= {f"{name}, {n} views": denoiser.load(name, ensemble=n) for n in arguments.ensemble}
     known = json.loads(arguments.json.read_text()) if arguments.json and arguments.json.exists() else {}
     rows: dict[str, dict[str, float]] = {}
     for protocol in PROTOCOLS:

@@ -22,15 +22,19 @@ MOST_VERIFIED = 1000
 EXISTS = ("skip", "overwrite", "rename", "error")
 FORMATS = ("keep", "png", "tiff", "jpeg", "webp", "npy")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+ENSEMBLES = (1, 2, 4, 8)
 BACKENDS = ("local", "dask")
 ALL_GPUS = "cuda:all"
 
 PIXEL_FIELDS = ("strength", "precision", "halo", "format", "quality", "white", "black")
-"""Options that change pixels or container, besides :data:`CONTROLS`. Tile, batch, device, threads and memory are
+"""Options that change pixels or container, besides :data:`NEUTRAL`. Tile, batch, device, threads and memory are
 left out: by the promise that there are no seams they do not show in a file."""
 
 CONTROLS = {"luma": 1.0, "chroma": 1.0, "detail": 0.0}
 """Options of :class:`denoiser.controls.Controls` besides the strength, with their neutral values."""
+
+NEUTRAL = {**CONTROLS, "ensemble": 1}
+"""Options that came later and change pixels unless they have these values."""
 
 
 @dataclass(frozen=True)
@@ -196,6 +200,8 @@ class RunOptions(BatchOptions):
         ``auto``, ``fp32``, ``bf16``, ``fp16``.
     tile, halo, batch : str or int
         ``auto`` (or ``none`` for tile, ``exact`` for halo), or pixels, pixels, tiles.
+    ensemble : int
+        1, 2, 4 or 8: the mean of so many results, of the picture turned and mirrored; it takes as many times as long.
     verify_tiles : int
         Number of windows of pictures computed in parts that are computed again with a full halo, to be compared.
     save_residual : Path or None
@@ -223,6 +229,7 @@ class RunOptions(BatchOptions):
     tile: str | int = "auto"
     halo: str | int = "auto"
     batch: str | int = "auto"
+    ensemble: int = 1
     verify_tiles: int = 0
     save_residual: Path | None = None
     save_uncertainty: Path | None = None
@@ -242,6 +249,7 @@ class RunOptions(BatchOptions):
         word_or_count("--tile", self.tile, ("auto", "none"), 1)
         word_or_count("--halo", self.halo, ("auto", "exact"), 0)
         word_or_count("--batch", self.batch, ("auto",), 1)
+        one_of("--ensemble", self.ensemble, ENSEMBLES)
         within("--verify-tiles", self.verify_tiles, 0, MOST_VERIFIED)
         for name in ("strength", *CONTROLS):
             within(f"--{name}", getattr(self, name), 0, 1)
@@ -295,8 +303,8 @@ class RunOptions(BatchOptions):
     def key(self, weights: str) -> str:
         """Hash of everything but the input that decides an output's bytes; ``weights`` is the hash of the weights."""
         parts = {name: getattr(self, name) for name in PIXEL_FIELDS}
-        # Neutral controls are left out: outputs from before there were controls are still what would be made.
-        parts |= {name: value for name, neutral in CONTROLS.items() if (value := getattr(self, name)) != neutral}
+        # What is neutral is left out: outputs from before there were these options are still what would be made.
+        parts |= {name: value for name, neutral in NEUTRAL.items() if (value := getattr(self, name)) != neutral}
         return digest({"weights": weights, **parts})
 
 
@@ -370,9 +378,9 @@ def processors() -> int:
     return os.cpu_count() or 1
 
 
-def one_of(option: str, value: str, words: tuple[str, ...]) -> None:
+def one_of(option: str, value: str | int, words: tuple[str | int, ...]) -> None:
     if value not in words:
-        raise UsageError(f"{option} {value!r}: must be one of {', '.join(words)}")
+        raise UsageError(f"{option} {value!r}: must be one of {', '.join(map(str, words))}")
 
 
 def word_or_count(option: str, value: str | int, words: tuple[str, ...], least: int) -> None:

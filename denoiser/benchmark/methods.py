@@ -86,7 +86,7 @@ def _models(options: BenchmarkOptions) -> list[Method]:
     from denoiser import weights
     from denoiser.inference import AutoDenoiser, InferenceOptions, auto
 
-    inference = InferenceOptions(device=options.device, precision=options.precision)
+    inference = InferenceOptions(options.device, options.precision, ensemble=options.ensemble)
     found = []
     for name in options.models or tuple(weights.bundled()):
         networks = auto.load(name, inference)
@@ -99,7 +99,7 @@ def _models(options: BenchmarkOptions) -> list[Method]:
                 "model",
                 _restorer(model, networks.values()),
                 sum(card.parameters for card in cards),
-                max(card.macs_per_pixel for card in cards),
+                max(card.macs_per_pixel for card in cards) * options.ensemble,
                 weights.model_hash(name),
                 "; ".join(where),
             )

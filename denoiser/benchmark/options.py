@@ -57,6 +57,7 @@ class BenchmarkOptions:
     white, black : float or None
         Stored values of white and black; integers default to the limits of their type, floats need ``white``.
     device, precision : str
+    ensemble : int
         As for ``denoiser run``.
     baseline : Path or None
         The JSON document of an earlier benchmark to compare with, picture by picture.
@@ -84,6 +85,7 @@ class BenchmarkOptions:
     black: float | None = None
     device: str = "auto"
     precision: str = "auto"
+    ensemble: int = 1
     baseline: Path | None = None
     max_drop: float = 0.05
     report: Path | None = None

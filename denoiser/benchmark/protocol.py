@@ -85,6 +85,7 @@ def describe(
         "seed": None if options.paired else options.seed,
         "correlated": correlated if options.blind else None,
         "ssim": None if options.blind else SSIM,
+        "ensemble": options.ensemble,
         "interval": "95%, Student's t over pictures",
         "device": "; ".join(devices) or "cpu",
         "versions": {"denoiser": _own_version(), **{name: metadata.version(name) for name in LIBRARIES}},
@@ -111,10 +112,11 @@ def _statement(options: BenchmarkOptions, facts: dict[str, Any], cost: str) -> s
     source = "the samples of scikit-image" if root is None else f"{root.name or root}"
     crop = f", the central {facts['crop']} x {facts['crop']} pixels at most" if facts["crop"] else ""
     ranges = ", ".join(f"{value:g}" for value in facts["data_range"])
+    views = f" Models: the mean of {facts['ensemble']} views of each picture." if facts["ensemble"] > 1 else ""
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     return (
         f"Protocol {facts['name']!r}: {source} ({kinds}{crop}); data range {ranges}; "
-        f"{_words_without_truth(facts) if options.blind else _words_with_truth(options, facts)} "
+        f"{_words_without_truth(facts) if options.blind else _words_with_truth(options, facts)}{views} "
         f"Intervals: {facts['interval']}.{cost} {versions}."
     )
 

@@ -98,6 +98,7 @@ def benchmark(
     black: o.Black = None,
     device: o.Device = "auto",
     precision: o.Precision = "auto",
+    ensemble: o.Ensemble = 1,
     psnr: Annotated[
         str,
         o.option(
@@ -154,7 +155,7 @@ def benchmark(
 
 
 PASSED = (
-    *("noisy", "protocol", "seed", "crop", "white", "black", "device", "precision"),
+    *("noisy", "protocol", "seed", "crop", "white", "black", "device", "precision", "ensemble"),
     *("baseline", "max_drop", "report"),
 )
 """Parameters that go to BenchmarkOptions as they are."""

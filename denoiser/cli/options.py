@@ -260,6 +260,14 @@ Halo = Annotated[
 Batch = Annotated[
     str, option("--batch", metavar="N", parser=parse_count, help="Tiles computed together, from any images; or auto.")
 ]
+Ensemble = Annotated[
+    int,
+    option(
+        "--ensemble",
+        metavar="N",
+        help="Mean of N results, of the picture turned and mirrored (2, 4 or 8): N times as slow, a little better.",
+    ),
+]
 VerifyTiles = Annotated[
     int,
     option(

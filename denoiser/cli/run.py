@@ -35,6 +35,7 @@ def run(
     tile: o.Tile = "auto",
     halo: o.Halo = "auto",
     batch: o.Batch = "auto",
+    ensemble: o.Ensemble = 1,
     verify_tiles: o.VerifyTiles = 0,
     max_memory: o.MaxMemory = "auto",
     jobs: o.Jobs = "auto",

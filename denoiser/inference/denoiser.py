@@ -25,6 +25,7 @@ from denoiser.inference.sizing import Sizing
 from denoiser.inference.stacks import as_pages, page_of
 from denoiser.inference.stream import Down, Lane, Stream
 from denoiser.inference.strips import Courses
+from denoiser.models.ensemble import Ensemble
 from denoiser.models.folding import fold_batchnorm
 from denoiser.tiling import round_up, smallest_tile
 
@@ -105,9 +106,11 @@ class Denoiser:
     ) -> None:
         self.options = options if options is not None else InferenceOptions()
         self.card = card
+        module = fold_batchnorm(module)
+        if self.options.ensemble > 1:
+            module = Ensemble(module, self.options.ensemble)
         self.needs = needs_of(module)
         self.needs_range = self.needs.needs_range
-        module = fold_batchnorm(module)
         self.device = devices.resolve(self.options.device)
         self._engine: Engine = make_engine(module, self.device, beside._engine if beside is not None else None)
         self.precision, self._deviation = probes.choose_precision(
@@ -170,7 +173,7 @@ class Denoiser:
         """How this network is run, for logs and reports: plain values that do not change from run to run."""
         options = self.options
         exact = self._sizing.halo >= self.needs.receptive_field
-        return {
+        told: dict[str, str | int] = {
             "model": self.card.name if self.card is not None else "",
             "device": devices.title(self.device),
             "precision": self.precision,
@@ -179,6 +182,7 @@ class Denoiser:
             "tiling": "exact" if exact else "approximate",
             "batch": options.batch,
         }
+        return told | ({"ensemble": options.ensemble} if options.ensemble > 1 else {})
 
     def stream(self, pieces: Iterable[Piece]) -> Iterator[tuple[Piece, NDArray[np.float32]]]:
         """Denoise pieces, in order and lazily; windows of many pieces share batches.

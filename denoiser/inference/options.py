@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from denoiser.errors import UsageError
+from denoiser.models.ensemble import VIEWS
 from denoiser.models.needs import PRECISIONS
 
 
@@ -27,6 +28,9 @@ class InferenceOptions:
         difference below one 8-bit step), or a number.
     batch : str or int
         ``auto``, or the largest number of windows in one batch.
+    ensemble : int
+        1, 2, 4 or 8: the result is the mean of so many views of each window, turned and mirrored, which costs as many
+        times as much; see :mod:`denoiser.models.ensemble`.
     max_memory : int or None
         Budget in bytes for the activations and the pictures in flight; None takes half of what is free.
 
@@ -42,6 +46,7 @@ class InferenceOptions:
     halo: str | int = "auto"
     batch: str | int = "auto"
     max_memory: int | None = None
+    ensemble: int = 1
 
     def __post_init__(self) -> None:
         if self.precision not in ("auto", *PRECISIONS):
@@ -49,6 +54,8 @@ class InferenceOptions:
         _check_size("tile", self.tile, ("auto", "none"), least=1)
         _check_size("halo", self.halo, ("auto", "exact"), least=0)
         _check_size("batch", self.batch, ("auto",), least=1)
+        if self.ensemble not in VIEWS:
+            raise UsageError(f"ensemble must be one of {', '.join(map(str, VIEWS))}, not {self.ensemble!r}")
         if self.max_memory is not None and self.max_memory <= 0:
             raise UsageError(f"max-memory must be more than 0 bytes, not {self.max_memory}")
 

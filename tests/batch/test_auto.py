@@ -13,6 +13,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+import denoiser
 from denoiser import inference, models, weights
 from denoiser.batch import RunOptions, Status, run
 from denoiser.batch.auto import Chooser
@@ -114,6 +115,16 @@ def test_every_file_is_what_its_own_network_makes_of_it(tmp_path: Path, bundled:
         run(tmp_path / "in", tmp_path / model, options(model=model, tile=64))
         for name, content in tree(tmp_path / model).items():
             assert (content == made[name]) == (expected[name] == model), name
+
+
+def test_an_ensemble_is_that_of_the_network_of_each_file(tmp_path: Path, bundled: Path) -> None:
+    expected = make_inputs(tmp_path / "in")
+    report = run(tmp_path / "in", tmp_path / "out", options(ensemble=4))
+    assert report.engine["ensemble"] == 4
+    for name in ("0.png", "1.png"):
+        network = denoiser.load(expected[name], device="cpu", precision="fp32", ensemble=4)
+        stored = np.asarray(Image.open(tmp_path / "in" / name))
+        assert np.array_equal(np.asarray(Image.open(tmp_path / "out" / name)), network.denoise(stored))
 
 
 def test_each_network_has_the_memory_of_a_single_one(

@@ -132,6 +132,13 @@ def test_auto_is_measured_as_the_network_that_each_picture_gets(tmp_path: Path) 
     assert auto.weights == f"{unet.weights}+{photo.weights}"
 
 
+def test_an_ensemble_is_named_and_costs_its_views(clean: Path, tiny_model: Path) -> None:
+    options = BenchmarkOptions(clean, noise=("gaussian:25",), models=(str(tiny_model),), classical=("none",))
+    plain, result = benchmark(options), benchmark(replace(options, ensemble=4))
+    assert "the mean of 4 views" in result.protocol["statement"] and "views" not in plain.protocol["statement"]
+    assert row(result, str(tiny_model)).macs_per_pixel == 4 * row(plain, str(tiny_model)).macs_per_pixel
+
+
 @pytest.mark.parametrize("protocol", ["file", "literature"])
 def test_a_model_that_needs_a_range_is_told_one(clean: Path, tmp_path: Path, protocol: str) -> None:
     from denoiser import models, weights
