@@ -15,7 +15,7 @@ from denoiser.noise.base import Random
 REACH = 2
 """Pixels on each side that demosaicing looks at."""
 
-SOFT_REACH = 3
+SOFT_REACH = 7
 """Pixels on each side that smoothing looks at."""
 
 _LUMA = (0.299, 0.587, 0.114)
@@ -117,8 +117,8 @@ def saturated(seen: Any, noise: Any, gains: Any) -> Any:
     return (balanced + noise * gains).clip(max=1) - balanced.clip(max=1)
 
 
-def smoothed(noise: Any, smooth: Any, spread: Any, sharpen: Any, chroma: Any) -> Any:
-    """Noise after smoothing and sharpening of luma and smoothing of chroma, with 3 pixels less on each side.
+def smoothed(noise: Any, smooth: Any, spread: Any, sharpen: Any, chroma: Any, blotches: Any) -> Any:
+    """Noise after smoothing and sharpening of luma and smoothing of chroma, with 7 pixels less on each side.
 
     Parameters
     ----------
@@ -128,24 +128,44 @@ def smoothed(noise: Any, smooth: Any, spread: Any, sharpen: Any, chroma: Any) ->
         (N, 1, 1, 1), the part of the smoothed noise in the result, 0 to 1. What stays is the fine grain that noise
         reduction of cameras leaves over the blotches.
     spread : array or float
-        How wide luma is smoothed: by the binomial filter of 3 x 3 (0), that followed by its dilation (1), or a mixture.
-        Chroma is always smoothed by both.
+        How wide luma is smoothed: by the binomial filter of 3 x 3 (0), that followed by its dilation by two (1), these
+        followed by its dilation by four (2), or mixtures of neighbours.
     sharpen : array or float
         The part of what the binomial filter takes away that is added: unsharp masking.
+    blotches : array or float
+        How wide chroma is smoothed: as luma with a spread of 1 (0) or of 2 (1), or a mixture.
+
+    Notes
+    -----
+    Noise reduction takes fine noise away and leaves coarse noise: in files of cameras noise depends on frequency, and
+    that of the second and third scale, four and eight pixels wide, is part of what is seen (Lebrun, Colom and Morel
+    2015, "Multiscale image blind denoising", IEEE Transactions on Image Processing 24).
     """
     if noise.shape[1] != 3:
         return _refined(noise, smooth, spread, sharpen)
     light = noise[:, 0:1] * _LUMA[0] + noise[:, 1:2] * _LUMA[1] + noise[:, 2:3] * _LUMA[2]
-    colour = noise - light
-    fine = _without(colour, SOFT_REACH)
-    return _refined(light, smooth, spread, sharpen) + fine + chroma * (_binomial(_binomial(colour, 1), 2) - fine)
+    fine, _, wide, widest = _scales(noise - light)
+    return _refined(light, smooth, spread, sharpen) + fine + chroma * (wide - fine + blotches * (widest - wide))
 
 
 def _refined(light: Any, smooth: Any, spread: Any, sharpen: Any) -> Any:
     """Luma smoothed and sharpened."""
-    fine, narrow = _without(light, SOFT_REACH), _binomial(light, 1)
-    wide, narrow = _binomial(narrow, 2), _without(narrow, 2)
-    return fine + (smooth - sharpen) * (narrow - fine) + smooth * spread * (wide - narrow)
+    fine, narrow, wide, widest = _scales(light)
+    soft = narrow + _part(spread, 0) * (wide - narrow) + _part(spread, 1) * (widest - wide)
+    return fine + smooth * (soft - fine) - sharpen * (narrow - fine)
+
+
+def _part(spread: Any, step: int) -> Any:
+    """How much of a step from one scale to the next a spread takes, 0 to 1."""
+    beyond = spread - step
+    return (abs(beyond) - abs(beyond - 1) + 1) / 2  # clipped to [0, 1], of numbers and of arrays
+
+
+def _scales(planes: Any) -> tuple[Any, Any, Any, Any]:
+    """Planes as they are and smoothed one, three and seven pixels around, each with 7 pixels less on each side."""
+    narrow = _binomial(planes, 1)
+    wide = _binomial(narrow, 2)
+    return _without(planes, 7), _without(narrow, 6), _without(wide, 4), _binomial(wide, 4)
 
 
 def _without(planes: Any, margin: int) -> Any:

@@ -128,28 +128,28 @@ def test_halved_pictures_have_white_noise_and_half_the_green() -> None:
 
 
 def test_smoothing_and_sharpening_move_luma_and_chroma_apart() -> None:
-    noise = np.random.default_rng(0).standard_normal((4, 3, 134, 134), dtype=np.float32)
+    noise = np.random.default_rng(0).standard_normal((4, 3, 206, 206), dtype=np.float32)
     weights = np.array([0.299, 0.587, 0.114]).reshape(1, 3, 1, 1)
 
-    def parts(planes: NDArray[np.float32]) -> tuple[float, float]:
-        luma = (planes * weights).sum(axis=1, keepdims=True)
-        return float(luma.std()), float((planes - luma).std())
+    def parts(*amounts: float) -> tuple[float, float]:
+        planes = smoothed(noise, *np.array(amounts, dtype=np.float32))
+        light = (planes * weights).sum(axis=1, keepdims=True)
+        return float(light.std()), float((planes - light).std())
 
-    luma, chroma = parts(noise[:, :, 3:-3, 3:-3])
-    assert np.allclose(smoothed(noise, 0, 1, 0, 0), noise[:, :, 3:-3, 3:-3], atol=1e-6)
-    assert parts(smoothed(noise, 0, 0, 0, 1)) == (
-        pytest.approx(luma, rel=1e-3),
-        pytest.approx(44 / 256 * chroma, rel=0.03),
-    )
-    # The binomial filter and its dilation have weights 1, 2, 3, 4, 3, 2, 1, whose squares sum to 44 / 256 (above). The
-    # binomial filter alone keeps (3 / 8)^2 of the power of white noise, and 1 / 4 of the pixel itself.
-    assert parts(smoothed(noise, 1, 0, 0, 0)) == (
-        pytest.approx(3 / 8 * luma, rel=0.02),
-        pytest.approx(chroma, rel=1e-3),
-    )
-    assert parts(smoothed(noise, 1, 1, 0, 0))[0] == pytest.approx(44 / 256 * luma, rel=0.03)
+    plain = noise[:, :, 7:-7, 7:-7]
+    assert np.allclose(smoothed(noise, *np.float32([0, 1, 0, 0, 1])), plain, atol=1e-6)
+    luma, chroma = parts(0, 0, 0, 0, 0)
+    # The binomial filter and its dilation have weights 1, 2, 3, 4, 3, 2, 1, whose squares sum to 44 / 256; with the
+    # next dilation they are 1 to 8 and back, with squares of 344 / 4096.
+    wide, widest = 44 / 256, 344 / 4096
+    assert parts(0, 0, 0, 1, 0) == (pytest.approx(luma, rel=1e-3), pytest.approx(wide * chroma, rel=0.03))
+    assert parts(0, 0, 0, 1, 1) == (pytest.approx(luma, rel=1e-3), pytest.approx(widest * chroma, rel=0.04))
+    # The binomial filter alone keeps (3 / 8)^2 of the power of white noise, and 1 / 4 of the pixel itself.
+    assert parts(1, 0, 0, 0, 0) == (pytest.approx(3 / 8 * luma, rel=0.02), pytest.approx(chroma, rel=1e-3))
+    assert parts(1, 1, 0, 0, 0)[0] == pytest.approx(wide * luma, rel=0.03)
+    assert parts(1, 2, 0, 0, 0)[0] == pytest.approx(widest * luma, rel=0.04)
     gain = (1.5**2 - 2 * 1.5 * 0.5 / 4 + 0.25 * (3 / 8) ** 2) ** 0.5
-    assert parts(smoothed(noise, 0, 0, 0.5, 0))[0] == pytest.approx(gain * luma, rel=0.02)
+    assert parts(0, 0, 0.5, 0, 0)[0] == pytest.approx(gain * luma, rel=0.02)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -242,7 +242,7 @@ def test_numpy_and_torch_agree_in_mean_variance_and_correlation() -> None:
     gray = flat(0.45, count=400, side=24)
     spec = (
         "iso=1600,electrons=20000,bands=0.1,exposure=1.2,red=2,blue=1.7,gradient=1,shrunk=0,smooth=0.3,spread=0,sharpen=0,"
-        "chroma=0.5,contrast=1.3,jpeg=1,quality=90,subsampling=1,grid=corner"
+        "chroma=0.5,blotches=0.5,contrast=1.3,jpeg=1,quality=90,subsampling=1,grid=corner"
     )
     samples = []
     for library in LIBRARIES:
