@@ -101,6 +101,14 @@ def train(
             help="Share of noisy crops clipped and rounded as files are; 0.5 for made noise.",
         ),
     ] = None,
+    reduced: Annotated[
+        list[float],
+        o.option(
+            "--reduced",
+            metavar="FACTOR",
+            help="Learn also from copies smaller by this factor, such as 2: finer texture.",
+        ),
+    ] = [],  # noqa: B006
     white: o.White = None,
     black: o.Black = None,
     seed: Annotated[int, o.option("--seed", metavar="N", help="Seed of everything random.")] = 0,
@@ -162,7 +170,7 @@ def train(
 
         given |= {"noise": tuple(noise)} if noise else {}
         given |= {"crops": tuple(crop)} if crop else {}
-        given |= {"arch_config": tuple(arch_config)}
+        given |= {"arch_config": tuple(arch_config), "reduced": tuple(reduced)}
         given["command"] = shlex.join(["denoiser", *sys.argv[1:]])
         options = TrainOptions(**given)
         watch = None if quiet or no_progress else _drawn_by(talk)

@@ -51,10 +51,10 @@ class Camera:
     )
     shrunk: Range = parameter(Range(0.2, 0.2), "probability that the camera halved the size of the picture", 0, 1)
     smooth: Range = parameter(Range(0, 0.7), "smoothing of the noise's luma in the camera", 0, 1)
-    spread: Range = parameter(Range(0, 1.5), "width of that smoothing, 0 for one pixel around, 1 for three, 2 for seven", 0, 2)
+    spread: Range = parameter(Range(0, 1.5), "width of that smoothing, 0 for one pixel around, 1 for 3, 2 for 7", 0, 2)
     sharpen: Range = parameter(Range(0, 0.5), "sharpening of the noise's luma in the camera", 0, 5)
     chroma: Range = parameter(Range(0, 1), "smoothing of the noise's colour in the camera", 0, 1)
-    blotches: Range = parameter(Range(0, 1), "width of that smoothing, 0 for three pixels around, 1 for seven", 0, 1)
+    blotches: Range = parameter(Range(0, 1), "width of that smoothing, 0 for 3 pixels around, 1 for 7", 0, 1)
     contrast: Range = parameter(Range(1, 1.6), "slope of the tone curve in the middle", 1, 4)
     jpeg: Range = parameter(Range(0.8, 0.8), "probability that the picture is compressed", 0, 1)
     quality: Range = parameter(Range(70, 98), "quality of the encoder", 1, 100)
@@ -80,8 +80,8 @@ class Camera:
         noise = self._colour_noise(light, random) if channels == 3 else self._gray_noise(light, random)
         # Demosaicing, smoothing and sharpening see the noise alone. They would also blur or sharpen the picture, and a
         # network that learns to undo that sharpens what it should leave; so the clean picture stays as it was.
-        parts = (each.draw(count, random) for each in (self.smooth, self.spread, self.sharpen, self.chroma, self.blotches))
-        noise = smoothed(noise, *parts)
+        filters = (self.smooth, self.spread, self.sharpen, self.chroma, self.blotches)
+        noise = smoothed(noise, *(each.draw(count, random) for each in filters))
         return (toned(light[:, :, margin:-margin, margin:-margin] + noise, contrast, random) * 255).round()
 
     def _colour_noise(self, light: Any, random: Random) -> Any:

@@ -42,6 +42,8 @@ def make_card(module: Network, options: TrainOptions, counters: Counters, psnr: 
 def _notes(options: TrainOptions, counters: Counters) -> str:
     """How long it learned, and from where."""
     learned = f"{counters.megapixels:.0f} megapixels of crops in {counters.seconds / 60:.0f} minutes of training"
+    if options.reduced:
+        learned += f", of pictures and copies {' and '.join(f'{factor:g}' for factor in options.reduced)} times smaller"
     return f"{learned}, from the weights of {options.init}" if options.init else learned
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from denoiser import images
 from denoiser.errors import InputError, NothingToDoError, UsageError
@@ -114,6 +115,36 @@ def load_pairs(
     flat_clean, flat_noisy = ([picture for of_file in files for picture in of_file] for files in (clean, noisy))
     kept = _large_enough(clean_folder, flat_clean, minimum, progress)
     return [flat_clean[index] for index in kept], [flat_noisy[index] for index in kept]
+
+
+def reduced(pictures: Sequence[Picture], factor: float, minimum: int) -> list[Picture]:
+    """Copies that are smaller by a factor, of those pictures that a crop fits into then.
+
+    Texture becomes finer and edges sharper, as in pictures that were made smaller for a screen. A network that has only
+    seen cameras' own resolution takes the checks of a shirt or the seeds of a sunflower for noise.
+
+    Parameters
+    ----------
+    pictures : sequence of Picture
+    factor : float
+        Above 1.
+    minimum : int
+        Pixels of the shorter side.
+    """
+    with ThreadPoolExecutor(4) as pool:
+        copies = list(pool.map(lambda picture: _reduced(picture, factor), pictures))
+    return [copy for copy in copies if min(copy.pixels.shape[:2]) >= minimum]
+
+
+def _reduced(picture: Picture, factor: float) -> Picture:
+    height, width, channels = picture.pixels.shape
+    size = max(1, round(width / factor)), max(1, round(height / factor))
+    planes = [Image.fromarray(picture.pixels[..., channel].astype(np.float32)) for channel in range(channels)]
+    values = np.stack([np.asarray(plane.resize(size, Image.Resampling.LANCZOS)) for plane in planes], axis=2)
+    if picture.pixels.dtype.kind != "f":
+        limits = np.iinfo(picture.pixels.dtype)
+        values = np.rint(values).clip(limits.min, limits.max)
+    return replace(picture, pixels=values.astype(picture.pixels.dtype))
 
 
 def _files(folder: Path, reading: Reading) -> dict[PurePath, Path]:

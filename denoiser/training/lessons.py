@@ -13,7 +13,7 @@ from denoiser.models import Network
 from denoiser.noise import parse_mixture
 from denoiser.progress import Progress
 from denoiser.training import validate
-from denoiser.training.folder import Picture, Reading, load_pairs, load_pictures
+from denoiser.training.folder import Picture, Reading, load_pairs, load_pictures, reduced
 from denoiser.training.objectives import SELF_SUPERVISED, Mask, Objective, Pairs, Synthetic
 from denoiser.training.options import TrainOptions
 from denoiser.training.store import PictureStore
@@ -44,7 +44,8 @@ def prepare(
         held = held_data, held_partners
     elif options.val and leads:
         held = _read(options, options.val, options.val_noisy, 1, progress)
-    store = PictureStore(data, device)
+    smaller = [copy for factor in options.reduced for copy in reduced(data, factor, max(options.crops))]
+    store = PictureStore([*data, *smaller], device)
     objective: Objective
     if options.self_supervised:
         objective = SELF_SUPERVISED[options.self_supervised](store)

@@ -10,6 +10,7 @@ from denoiser.errors import UsageError
 DEFAULT_NOISE = ("gaussian:0-75@3", "poisson-gaussian:gain=0.0001-0.03,read=0-10@1")
 DEFAULT_GRAY = 0.15
 DEFAULT_CLIP = 0.5
+MOST_REDUCED = 16.0
 SELF_SUPERVISED = ("mask", "blind-spot", "neighbours")
 OPTIMIZERS = ("muon", "adamw")
 
@@ -49,6 +50,8 @@ class TrainOptions:
         Weighted mixture of noise specifications; empty for the default, see :attr:`mixture`.
     gray, clip : float, optional
         Shares of crops made gray, and of noisy crops clipped and rounded as files are; None for the defaults.
+    reduced : tuple of float
+        Factors by which further copies of the clean pictures are made smaller.
     black, white : float, optional
         Values of black and white in the files' units; by default those of their containers. Floats are 0 to 1.
     max_time : float, optional
@@ -83,6 +86,7 @@ class TrainOptions:
     noise: tuple[str, ...] = ()
     gray: float | None = None
     clip: float | None = None
+    reduced: tuple[float, ...] = ()
     black: float | None = None
     white: float | None = None
     max_time: float | None = None
@@ -110,6 +114,8 @@ class TrainOptions:
             raise UsageError("--crop must be at least 16 pixels")
         if not all(0 <= share <= 1 for share in (self.gray or 0, self.clip or 0)):
             raise UsageError("--gray and --clip are shares between 0 and 1")
+        if not all(1 < factor <= MOST_REDUCED for factor in self.reduced):
+            raise UsageError(f"--reduced makes pictures smaller: by a factor above 1, {MOST_REDUCED:g} at most")
         if not 0 < self.lr < float("inf"):
             raise UsageError(f"--lr must be above 0, not {self.lr}")
         if self.optimizer not in OPTIMIZERS:
@@ -124,7 +130,7 @@ class TrainOptions:
             raise UsageError(f"--self-supervised {self.self_supervised!r}: there are {', '.join(SELF_SUPERVISED)}")
         if self.self_supervised and self.noisy:
             raise UsageError("--noisy gives pairs, --self-supervised learns from noisy pictures alone: choose one")
-        made = [name for name in ("noise", "gray", "clip") if getattr(self, name) not in (None, ())]
+        made = [name for name in ("noise", "gray", "clip", "reduced") if getattr(self, name) not in (None, ())]
         if made and not self.is_synthetic:
             raise UsageError(
                 f"--{made[0]} is about noise that is made; with --noisy or --self-supervised pictures have their own"

@@ -132,8 +132,18 @@ class Watcher:
     def finish(self) -> Scores:
         """Choose and write the model; returns its PSNR, empty where the truth is not known."""
         self._look(1.0, write=True)
+        # Before the validation: whoever ends a run by a signal, torchrun for one, may not wait for that.
+        self._save_all()
         if self.validation and self.scored_step != self.learner.counters.step:
             self._validate()
+            self._save_all()
+        if self.draws:
+            with self._writing():
+                draw_curves(self.metrics, self.options.out / "curves.png")
+        return weights.read_card(self.model).psnr
+
+    def _save_all(self) -> None:
+        """The checkpoint, and the model: the best that was validated, else the present one."""
         self._save_checkpoint()
         with self._writing():
             if self.validation and self.best.is_file():
@@ -142,9 +152,6 @@ class Watcher:
                 temporary.replace(self.model)
             else:
                 self._save_model(self.model, {})
-            if self.draws:
-                draw_curves(self.metrics, self.options.out / "curves.png")
-        return weights.read_card(self.model).psnr
 
     def _look(self, done: float, write: bool) -> None:
         """Fetch the losses from the device and tell; with ``write`` begin a new mean."""

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from PIL import Image
 
 from denoiser.errors import InputError, NothingToDoError, UsageError
 from denoiser.progress import Silent
-from denoiser.training.folder import Reading, load_pairs, load_pictures
+from denoiser.training.folder import Reading, load_pairs, load_pictures, reduced
 from denoiser.training.store import PictureStore
 from tests.training.helpers import Notes, noisy, waves, write
 
@@ -64,6 +65,20 @@ def test_small_pictures_are_named_and_left_out(tmp_path: Path) -> None:
     notes = Notes()
     assert len(load_pictures(tmp_path, 32, ANY, notes)) == 1
     assert any(level == "warning" and "small.png" in text for level, text in notes.told)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
+def test_smaller_copies_are_those_of_pillow_at_every_depth(tmp_path: Path, dtype: str) -> None:
+    write(tmp_path / "a.npy", waves(0, 96, 60), np.dtype(dtype))
+    write(tmp_path / "small.npy", waves(1, 30, 40)[..., :1], np.dtype(dtype))
+    pictures = load_pictures(tmp_path, 1, ANY, Silent())
+    (copy,) = reduced(pictures, 1.5, 32)
+    assert (copy.pixels.shape, copy.pixels.dtype) == ((64, 40, 3), np.dtype(dtype))
+    assert (copy.scale, copy.step, copy.white) == (pictures[0].scale, pictures[0].step, pictures[0].white)
+    eight = Image.fromarray(np.rint(pictures[0].values.clip(0, 1) * 255).astype(np.uint8))
+    expected = np.asarray(eight.resize((40, 64), Image.Resampling.LANCZOS)) / 255
+    assert np.abs(copy.values - expected).max() < 2 / 255  # Pillow rounds 8 bit between rows and columns
+    assert reduced(pictures, 1.5, 1)[1].pixels.shape == (20, 27, 1)
 
 
 def test_pictures_that_a_run_draws_are_not_learned_from(tmp_path: Path) -> None:

@@ -111,6 +111,32 @@ def test_patience_ends_a_run_that_does_not_improve(pictures: Path, start: str, t
     assert weights.read_card(result.model).steps == 1
 
 
+def test_a_run_that_is_killed_in_its_last_validation_has_a_model(
+    pictures: Path, start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(self: watcher.Watcher) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(watcher.Watcher, "_validate", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(options(pictures / "clean", tmp_path, start, max_steps=2, val_split=6))
+    assert weights.load(tmp_path / "model.safetensors")[1].steps == 2
+    assert (tmp_path / "checkpoint.safetensors").is_file()
+
+
+def test_smaller_copies_are_learned_from_and_told(pictures: Path, start: str, tmp_path: Path) -> None:
+    notes = [
+        weights.read_card(train(options(pictures / "clean", tmp_path / name, start, crops=(32,), **more)).model).notes
+        for name, more in (("plain", {}), ("more", {"reduced": (1.5, 2.0)}))
+    ]
+    assert "smaller" not in notes[0] and "copies 1.5 and 2 times smaller" in notes[1]
+    one, other = (
+        torch.cat([p.flatten() for p in weights.load(tmp_path / name / "model.safetensors")[0].parameters()])
+        for name in ("plain", "more")
+    )
+    assert not torch.equal(one, other)
+
+
 def test_what_is_seen(pictures: Path, start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watcher, "LOOK_EVERY", 0.0)
     seen: list[Status] = []
@@ -162,6 +188,8 @@ def test_an_output_that_cannot_be_written_is_told(pictures: Path, start: str, tm
         ({"self_supervised": "mask", "noisy": Path("n")}, "choose one"),
         ({"self_supervised": "mask", "noise": ("gaussian:25",)}, "--noise is about noise that is made"),
         ({"noisy": Path("n"), "gray": 0.0}, "--gray is about"),
+        ({"noisy": Path("n"), "reduced": (2.0,)}, "--reduced is about"),
+        ({"reduced": (0.5,)}, "above 1, 16 at most"),
         ({"val": Path("v"), "val_split": 5}, "give one"),
         ({"val_split": 1}, "at least 2"),
         ({"val_noisy": Path("v")}, "--val-noisy"),
