@@ -1,16 +1,16 @@
 """Fit the rule by which ``--model auto`` chooses between its two networks, and measure it on other pictures.
 
-    python examples/fit_auto.py CLEAN_DIR HELD_OUT_DIR [--weights DIR] [--pictures 1200] [--measure]
+    python examples/fit_auto.py CLEAN_DIR HELD_OUT_DIR [--weights DIR] [--pictures 5000] [--jobs 2] [--measure]
 
 Two networks are better and worse at different pictures; this learns to tell which, from the noisy picture alone.
 Crops of CLEAN_DIR, reduced in size by factors that vary so that they have texture of every fineness and no compression
 of their own, get noise of a kind and strength drawn at random; both networks denoise them; a logistic regression of
-the sign of the difference in PSNR on the picture's traits is the rule. A difference counts as much as it is large,
+the sign of the difference in PSNR on the picture's spectra is the rule. A difference counts as much as it is large,
 up to two dB. HELD_OUT_DIR gets the noise of a fixed list with other seeds, and the table says what came of it: PSNR of
 each network, of the choice and of one who knows, and how often the choice was right (within 0.02 dB of the better one).
 
 The rule goes into ``denoiser/estimate/rule.json``, with where it comes from and what came of it. Fit it anew whenever
-one of the networks is replaced; ``--measure`` leaves it as it is. Both take some minutes of two processor cores.
+one of the networks is replaced; ``--measure`` leaves it as it is. 5000 pictures take ten minutes of two cores.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +33,8 @@ from PIL import Image
 import denoiser
 from denoiser import weights
 from denoiser.estimate import MODELS, Estimate, choose, few
-from denoiser.estimate.rule import PATH, Rule, Term, rules
+from denoiser.estimate.rule import PATH, Rule, Weights, rules, standardised
+from denoiser.estimate.spectra import FIGURES
 from denoiser.images import Page
 from denoiser.metrics import psnr
 from denoiser.noise import NumpyRandom, parse
@@ -49,8 +53,12 @@ MOST_PSNR = 60.0
 LARGE = 2.0
 """Difference in dB from which on none counts more."""
 TIE = 0.02
-PULL = 1.0
-"""Strength of the pull of the weights towards 0, for traits in units of their standard deviation."""
+ANY = 0.1
+"""How much each difference above a tie counts besides, so that it matters how often the choice is right."""
+PULL = 5.0
+"""Strength of the pull of the weights towards 0, for figures in units of their standard deviation."""
+PART = 100
+"""Pictures that a process does before it tells of them."""
 
 HELD_OUT = (
     *("gaussian:2", "gaussian:5", "gaussian:15", "gaussian:30", "gaussian:60", "poisson:50", "poisson:1000"),
@@ -126,43 +134,60 @@ def files_of(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
 
 
-def for_the_fit(networks: Sequence[denoiser.Denoiser], folder: Path, count: int) -> Iterator[Example]:
-    """Random crops of random pictures with random noise."""
-    random = np.random.default_rng(SEED)
+def for_the_fit(folder: Path, number: int) -> tuple[Picture, str, int]:
+    """A random crop of a random picture, random noise, and the seed of that."""
+    random = np.random.default_rng([SEED, number])
     files = files_of(folder)
-    for number in range(count):
-        with Image.open(files[random.integers(len(files))]) as stored:
-            image = stored.convert("L" if random.integers(GRAY) == 0 else "RGB")
-        factor = random.uniform(*REDUCED)
-        image = image.resize([round(size / factor) for size in image.size], Image.Resampling.LANCZOS)
-        width, height = (min(size, int(random.integers(*SIDES))) for size in image.size)
-        left, top = int(random.integers(image.width - width + 1)), int(random.integers(image.height - height + 1))
-        clean = np.asarray(image.crop((left, top, left + width, top + height)))
-        yield example(networks, clean, drawn_noise(random), number)
+    with Image.open(files[random.integers(len(files))]) as stored:
+        image = stored.convert("L" if random.integers(GRAY) == 0 else "RGB")
+    factor = random.uniform(*REDUCED)
+    image = image.resize([round(size / factor) for size in image.size], Image.Resampling.LANCZOS)
+    width, height = (min(size, int(random.integers(*SIDES))) for size in image.size)
+    left, top = int(random.integers(image.width - width + 1)), int(random.integers(image.height - height + 1))
+    return np.asarray(image.crop((left, top, left + width, top + height))), drawn_noise(random), number
 
 
-def held_out(networks: Sequence[denoiser.Denoiser], folder: Path) -> Iterator[Example]:
-    """The middle of every picture with every noise of the list."""
-    for number, path in enumerate(files_of(folder)):
-        with Image.open(path) as stored:
-            pixels = np.asarray(stored.convert("RGB"))
-        top, left = (max(0, (size - HELD_OUT_SIDE) // 2) for size in pixels.shape[:2])
-        clean = np.ascontiguousarray(pixels[top : top + HELD_OUT_SIDE, left : left + HELD_OUT_SIDE])
-        for index, noise in enumerate(HELD_OUT):
-            yield example(networks, clean, noise, 1_000_000 + 1000 * number + index)
+def held_out(folder: Path, number: int) -> tuple[Picture, str, int]:
+    """The middle of a picture, the noise of the list whose turn it is, and the seed of that."""
+    picture, index = divmod(number, len(HELD_OUT))
+    with Image.open(files_of(folder)[picture]) as stored:
+        pixels = np.asarray(stored.convert("RGB"))
+    top, left = (max(0, (size - HELD_OUT_SIDE) // 2) for size in pixels.shape[:2])
+    clean = np.ascontiguousarray(pixels[top : top + HELD_OUT_SIDE, left : left + HELD_OUT_SIDE])
+    return clean, HELD_OUT[index], 1_000_000 + 1000 * picture + index
 
 
-def fitted(examples: Sequence[Example]) -> Rule:
-    """The rule for these examples, all of which have the same traits."""
-    names = list(examples[0].estimate.traits)
-    values = np.array([[each.estimate.traits[name] for name in names] for each in examples])
-    low, high = np.quantile(values, [0.005, 0.995], axis=0)
-    values = values.clip(low, high)
-    centre, scale = values.mean(axis=0), values.std(axis=0) + 1e-9
-    gains = np.array([each.gain for each in examples])
-    weight, bias = logistic((values - centre) / scale, gains > 0, np.minimum(np.abs(gains), LARGE))
-    numbers = np.round(np.stack([low, high, centre, weight / scale], axis=1), 5).tolist()
-    return Rule(round(bias, 5), {name: Term(*row) for name, row in zip(names, numbers, strict=True)})
+Draw = Callable[[Path, int], tuple[Picture, str, int]]
+
+
+def examples(files: Sequence[Path], draw: Draw, folder: Path, count: int, jobs: int) -> Iterator[Example]:
+    """So many noisy pictures and what the networks in these files make of them, by so many processes."""
+    parts = [range(start, min(start + PART, count)) for start in range(0, count, PART)]
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        for number, found in enumerate(pool.map(partial(some, files, draw, folder), parts), 1):
+            print(f"{number} of {len(parts)} parts", flush=True)
+            yield from found
+
+
+def some(files: Sequence[Path], draw: Draw, folder: Path, numbers: Sequence[int]) -> list[Example]:
+    networks = [denoiser.load(str(path), device="cpu") for path in files]
+    return [example(networks, *draw(folder, number)) for number in numbers]
+
+
+def fitted(seen: Sequence[Example]) -> Rule:
+    """The rule for these examples, all of which have as many planes."""
+    values = np.array([each.estimate.spectra for each in seen], np.float64)  # (N, P, 4, 64)
+    centre, scale = (
+        np.array([f"{value:.4g}" for value in each.ravel()], float).reshape(each.shape)
+        for each in (values.mean(axis=0), values.std(axis=0) + 1e-3)
+    )
+    design = standardised(values, centre, scale).reshape(len(values), -1)
+    gains = np.array([each.gain for each in seen])
+    counts = np.minimum(np.abs(gains), LARGE) + ANY * (np.abs(gains) > TIE)
+    weight, bias = logistic(design, gains > 0, counts)
+    weight = weight.reshape(centre.shape).round(5)
+    figures = {name: Weights(centre[:, index], scale[:, index], weight[:, index]) for index, name in enumerate(FIGURES)}
+    return Rule(round(bias, 5), figures)
 
 
 def logistic(
@@ -180,38 +205,36 @@ def logistic(
     return found[:-1], float(found[-1])
 
 
-def summary(examples: Sequence[Example]) -> dict[str, float]:
-    psnrs = np.array([each.psnr for each in examples])
-    best, chosen = psnrs.max(axis=1), np.array([each.chosen for each in examples])
+def summary(seen: Sequence[Example]) -> dict[str, float]:
+    psnrs = np.array([each.psnr for each in seen])
+    best, chosen = psnrs.max(axis=1), np.array([each.chosen for each in seen])
     means = dict(zip(MODELS, psnrs.mean(axis=0), strict=True))
     found = {**means, "auto": chosen.mean(), "knowing": best.mean(), "right": np.mean(best - chosen < TIE)}
     return {name: round(float(value), 3) for name, value in found.items()}
 
 
-def table(examples: Sequence[Example]) -> Iterator[str]:
+def table(seen: Sequence[Example]) -> Iterator[str]:
     """PSNR in dB by kind of noise, mean over pictures, and the share of right choices."""
     yield f"| noise | {' | '.join(MODELS)} | auto | knowing | right |\n|---|---|---|---|---|---|"
     for kind in (*HELD_OUT, "all"):
-        row = summary([each for each in examples if kind in (each.kind, "all")])
+        row = summary([each for each in seen if kind in (each.kind, "all")])
         right = row.pop("right")
         yield f"| {kind} | {' | '.join(f'{value:.2f}' for value in row.values())} | {right:.0%} |"
 
 
-def fit(networks: Sequence[denoiser.Denoiser], folder: Path, count: int) -> dict[str, Any]:
+def fit(seen: Iterable[Example]) -> dict[str, Any]:
     """The rules for pictures of three channels and of one, and what they were fitted to, as in the file."""
     groups: dict[str, list[Example]] = {"colour": [], "gray": []}
-    for number, each in enumerate(for_the_fit(networks, folder, count), 1):
-        if each.estimate.traits:
-            groups["colour" if "colourfulness" in each.estimate.traits else "gray"].append(each)
-        if number % 100 == 0:
-            print(f"{number} of {count} noisy pictures", flush=True)
+    for each in seen:
+        if each.estimate.spectra is not None:
+            groups["colour" if len(each.estimate.spectra) == 3 else "gray"].append(each)
     counts = {name: len(group) for name, group in groups.items()}
     found = {name: fitted(group).to_json() for name, group in groups.items()}
-    return {"fitted": {"seed": SEED, "folder": folder.name, "pictures": counts}, "rules": found}
+    return {"fitted": {"seed": SEED, "pictures": counts}, "rules": found}
 
 
 def write(document: dict[str, Any]) -> None:
-    PATH.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8", newline="\n")
+    PATH.write_text(json.dumps(document) + "\n", encoding="utf-8", newline="\n")
     rules.cache_clear()
 
 
@@ -220,17 +243,20 @@ def main() -> None:
     parser.add_argument("clean", type=Path, help="folder of clean pictures to fit the rule to")
     parser.add_argument("held_out", type=Path, help="folder of others to measure it on")
     parser.add_argument("--weights", type=Path, help="folder of both networks; by default the bundled ones")
-    parser.add_argument("--pictures", type=int, default=1200, help="noisy pictures of the fit")
+    parser.add_argument("--pictures", type=int, default=5000, help="noisy pictures of the fit")
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--measure", action="store_true", help="do not fit: measure the rule that is there")
     options = parser.parse_args()
     files = [options.weights / f"{name}.safetensors" if options.weights else weights.bundled()[name] for name in MODELS]
-    networks = [denoiser.load(str(path), device="cpu") for path in files]
     hashes = {name: weights.file_hash(path) for name, path in zip(MODELS, files, strict=True)}
     document: dict[str, Any] = {"about": ABOUT, "networks": hashes}
     if not options.measure:
-        document |= fit(networks, options.clean, options.pictures)
+        document |= fit(examples(files, for_the_fit, options.clean, options.pictures, options.jobs))
+        document["fitted"]["folder"] = options.clean.name
         write(document)
-    seen = list(held_out(networks, options.held_out))
+    # The choice is made here, by the rule that was written just now.
+    count = len(files_of(options.held_out)) * len(HELD_OUT)
+    seen = list(examples(files, held_out, options.held_out, count, options.jobs))
     print("\n".join(table(seen)))
     if not options.measure:
         write(document | {"held_out": {"folder": options.held_out.name, "pictures": len(seen), **summary(seen)}})

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from denoiser.estimate.core import Estimate
-from denoiser.estimate.rule import Rule, rules
-from denoiser.estimate.traits import deviations
+from denoiser.estimate.rule import rules
 
 WHITE_MODEL = "unet"
 """For noise that is independent from pixel to pixel and from channel to channel, whatever the light."""
@@ -16,31 +15,8 @@ MODELS = (WHITE_MODEL, PHOTO_MODEL)
 """Between which :func:`choose` chooses."""
 GRID = 0.05
 """Strength of JPEG's grid that pictures without it do not have: measured 0.03 at most."""
-
-OTHER = {
-    "rolloff": "its noise is correlated between neighbours",
-    "fineness": "its noise is correlated between neighbours",
-    "colourfulness": "its noise is not the same in colour as in brightness",
-    "shared_middle": "its noise is correlated between colours",
-    "shared_fine": "its noise is correlated between colours",
-}
-"""What makes noise another than white."""
-WORDS = {
-    "rolloff": ("its noise is fine", "its noise is smooth over neighbours"),
-    "fineness": ("its noise is fine", "its noise is smooth over neighbours"),
-    "colourfulness": ("its noise is as strong in colour as in brightness", "its noise has little colour"),
-    "shared_middle": ("its noise is correlated between colours", "its noise is hardly correlated between colours"),
-    "shared_fine": ("its noise is correlated between colours", "its noise is hardly correlated between colours"),
-    "grid": ("it shows the blocks of JPEG", "it shows no blocks of JPEG"),
-    "sparseness": ("its fine noise is gone in parts, as JPEG leaves it", "its fine noise is everywhere alike"),
-    "level": ("its noise is strong", "its noise is weak"),
-    "texture": ("its texture stands out from its noise", "its texture hardly stands out from its noise"),
-    "texture_fineness": ("its texture is fine", "its texture is smooth"),
-}
-"""What a trait says of a picture above its centre and below."""
-
-PICTURE = frozenset({"texture", "texture_fineness"})
-"""Traits of what is under the noise, where they can be told apart."""
+SHARED = 0.5
+"""Correlation of the noise of two colours that faint texture alone does not make."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +30,7 @@ class Advice:
 def choose(estimate: Estimate) -> Advice:
     """Choose between the bundled networks for white noise and for that of cameras.
 
-    The fitted rule weighs the estimate's traits. The reason is the one that counts most for the choice, of those of the
-    noise if any of them does.
+    The fitted rule weighs the estimate's spectra. The reason says what the noise is.
 
     Parameters
     ----------
@@ -65,26 +40,29 @@ def choose(estimate: Estimate) -> Advice:
     -------
     Advice
     """
-    if not estimate.traits:
+    if estimate.spectra is None:
         return Advice(WHITE_MODEL, "its noise cannot be measured")
-    rule = next(each for each in rules().values() if each.terms.keys() == estimate.traits.keys())
-    parts = rule.parts(estimate.traits)
-    photo = rule.bias + sum(parts.values()) > 0
-    reasons = {name: part if photo else -part for name, part in parts.items()}
-    of_noise = [name for name in reasons if name not in PICTURE and reasons[name] > 0]
-    strongest = max(of_noise or reasons, key=lambda name: reasons[name])
-    return Advice(PHOTO_MODEL if photo else WHITE_MODEL, _reason(estimate, rule, strongest))
+    photo = rules()["gray" if len(estimate.spectra) == 1 else "colour"].score(estimate.spectra) > 0
+    words, by_camera = _described(estimate)
+    if photo is not by_camera:
+        joint = "and" if by_camera is None else "but"
+        closer = "a camera's file" if photo else "white noise"
+        words += f", {joint} its spectrum is closer to that of {closer}"
+    figures = f"(sigma {estimate.sigma:.1f}, correlation of neighbours {_neighbours(estimate):.2f})"
+    return Advice(PHOTO_MODEL if photo else WHITE_MODEL, f"{words} {figures}")
 
 
-def _reason(estimate: Estimate, rule: Rule, trait: str) -> str:
-    """What a trait says of the picture, with its figures."""
-    high = estimate.traits[trait] > rule.terms[trait].centre
-    if trait == "otherness":
-        apart = deviations(estimate.traits)
-        words = OTHER[max(apart, key=lambda name: apart[name])] if high else "its noise is white"
-    else:
-        words = WORDS[trait][0 if high else 1]
-    return f"{words} (sigma {estimate.sigma:.1f}, correlation of neighbours {_neighbours(estimate):.2f})"
+def _described(estimate: Estimate) -> tuple[str, bool | None]:
+    """What stands out of a picture's noise, and whether that is a camera's mark; None where it is neither's."""
+    if estimate.kind == "none":
+        return "it has hardly any noise", None
+    if estimate.kind == "correlated":
+        return "its noise is correlated between neighbours", True
+    if abs(estimate.shared or 0) > SHARED:
+        return "its noise is correlated between colours", True
+    if estimate.grid > GRID:
+        return "it shows the blocks of JPEG", True
+    return "its noise is white", False
 
 
 def _neighbours(estimate: Estimate) -> float:

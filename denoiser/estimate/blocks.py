@@ -123,6 +123,10 @@ def cut(plane: NDArray[np.float32], stride: int) -> NDArray[np.float32]:
     height, width = plane.shape
     if min(height, width) < SIDE:
         return np.empty((0, SIDE * SIDE), np.float32)
+    if stride == SIDE:
+        rows, columns = height // SIDE, width // SIDE
+        whole = plane[: rows * SIDE, : columns * SIDE].reshape(rows, SIDE, columns, SIDE)
+        return whole.swapaxes(1, 2).reshape(-1, SIDE * SIDE)
     windows = np.lib.stride_tricks.sliding_window_view(plane, (SIDE, SIDE))[::stride, ::stride]
     return windows.reshape(-1, SIDE * SIDE)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from denoiser.estimate import blocks as dct
 from denoiser.estimate.blocks import Blocks, Level
 from denoiser.estimate.grid import grid_strength
 from denoiser.estimate.model import Line, fit
-from denoiser.estimate.traits import traits_of
+from denoiser.estimate.spectra import spectra_of
 
 WHITE_ROLLOFF = 0.55
 """Power of the highest frequencies against the middle ones that white noise has at least.
@@ -69,9 +69,8 @@ class Estimate:
         Of the JPEG encoder, by the file's own tables; None for other files.
     depth : int
         Bits of each value in the file.
-    traits : dict
-        Name -> figure: what the choice of a network weighs, see :mod:`denoiser.estimate.traits`. Empty without
-        channels.
+    spectra : ndarray or None
+        What the choice of a network weighs, see :mod:`denoiser.estimate.spectra`. None without channels.
     """
 
     channels: tuple[ChannelNoise, ...]
@@ -79,7 +78,7 @@ class Estimate:
     grid: float = 0.0
     quality: int | None = None
     depth: int = 8
-    traits: Mapping[str, float] = field(default_factory=dict)
+    spectra: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
     @property
     def sigma(self) -> float | None:
@@ -152,9 +151,7 @@ def estimate(
     )
     chosen = np.concatenate([level.chosen for level in levels[1 if count == 3 else 0]])
     shared = _shared(cut, chosen) if count == 3 else None
-    grid = grid_strength(pieces)
-    traits = traits_of(cut, chosen, [channel.rolloff for channel in channels], grid)
-    return Estimate(channels, shared, grid, quality, depth, traits)
+    return Estimate(channels, shared, grid_strength(pieces), quality, depth, spectra_of(cut, chosen))
 
 
 def _channel(levels: Sequence[Level], mean: float, clips: bool, step: float) -> ChannelNoise:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, median_filter
 
 from denoiser.estimate import MODELS
+from denoiser.estimate.rule import PATH
 
 SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "fit_auto.py"
 
@@ -38,7 +40,8 @@ class Filter:
         return self.apply(picture)
 
 
-def test_a_logistic_regression_finds_the_boundary(script: ModuleType) -> None:
+def test_a_logistic_regression_finds_the_boundary(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script, "PULL", 1.0)
     values = np.random.default_rng(0).normal(size=(4000, 2))
     likely = 1 / (1 + np.exp(-(3 * values[:, 0] - values[:, 1] + 0.5)))
     second = np.random.default_rng(1).random(4000) < likely
@@ -58,7 +61,7 @@ def test_the_fitted_rule_tells_pictures_apart(script: ModuleType, tmp_path: Path
         for noise in ("gaussian:20", "correlated:sigma=20,length=1", "gaussian:0.1")
     ]
     rule = script.fitted(examples)
-    right = [(rule.bias + sum(rule.parts(each.estimate.traits).values()) > 0) == (each.gain > 0) for each in examples]
+    right = [(rule.score(each.estimate.spectra) > 0) == (each.gain > 0) for each in examples]
     assert {each.gain > 0 for each in examples} == {True, False} and np.mean(right) >= 0.9
 
 
@@ -70,11 +73,25 @@ def test_a_small_fit_makes_both_rules_and_a_table(
     texture = np.random.default_rng(0).integers(0, 256, (400, 420, 3), dtype=np.uint8)
     Image.fromarray(median_filter(texture, (9, 9, 1))).save(tmp_path / "a.png")
     networks = [Filter(lambda x: x), Filter(lambda x: gaussian_filter(x, (1, 1, 0)[: x.ndim]))]
-    document = script.fit(networks, tmp_path, 16)
+    works = [script.for_the_fit(tmp_path, number) for number in range(16)]
+    document = script.fit(script.example(networks, *work) for work in works)
     assert sum(document["fitted"]["pictures"].values()) == 16 and document["fitted"]["seed"] == script.SEED
     assert set(document["rules"]) == {"colour", "gray"}
-    seen = list(script.held_out(networks, tmp_path))
+    seen = [script.example(networks, *script.held_out(tmp_path, number)) for number in range(3)]
     assert [each.kind for each in seen] == list(script.HELD_OUT)
     summary = script.summary(seen)
     assert summary["knowing"] >= max(summary[name] for name in ("auto", *MODELS)) and 0 <= summary["right"] <= 1
     assert len("\n".join(script.table(seen)).splitlines()) == 2 + len(script.HELD_OUT) + 1
+
+
+def test_the_script_measures_the_rule_that_is_there(tmp_path: Path) -> None:
+    texture = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+    Image.fromarray(median_filter(texture, (5, 5, 1))).save(tmp_path / "a.png")
+    before = PATH.read_bytes()
+    command = [sys.executable, str(SCRIPT), str(tmp_path), str(tmp_path), "--measure", "--jobs", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert PATH.read_bytes() == before
+    (row,) = [line for line in done.stdout.splitlines() if line.startswith("| all |")]
+    *psnrs, right = (cell.strip(" %") for cell in row.strip("|").split("|")[1:])
+    unet, photo, auto, knowing = map(float, psnrs)
+    assert min(unet, photo) <= auto <= knowing and 0 <= int(right) <= 100

@@ -1,4 +1,4 @@
-"""The traits of a picture, and the rule that weighs them."""
+"""The spectra of a picture, and the rule that weighs them."""
 
 from __future__ import annotations
 
@@ -7,80 +7,75 @@ import pytest
 from numpy.typing import NDArray
 
 from denoiser.estimate import estimate, few
-from denoiser.estimate.advice import OTHER, WORDS
-from denoiser.estimate.rule import Rule, Term, rules
+from denoiser.estimate.blocks import TOP
+from denoiser.estimate.rule import FAR, Rule, Weights, rules
 from denoiser.estimate.sample import LEAST, PIXELS, SHARE
-from denoiser.estimate.traits import deviations
+from denoiser.estimate.spectra import FIGURES
 from denoiser.noise import NumpyRandom, parse
 
 FLAT = np.full((256, 256, 3), 0.5, np.float32)
 
 
-def traits(noise: str, clean: NDArray[np.float32] = FLAT) -> dict[str, float]:
+def spectra(noise: str, clean: NDArray[np.float32] = FLAT) -> dict[str, NDArray[np.float32]]:
+    """Figure -> (planes, 64), of a noisy 8-bit picture."""
     values = parse(noise).apply(clean[None], NumpyRandom(np.random.default_rng(3)))[0]
-    picture = np.asarray(np.rint(values.clip(0, 1) * 255) / 255, np.float32)
-    return dict(estimate([picture], clips=True, step=1 / 255).traits)
+    found = estimate([np.asarray(np.rint(values.clip(0, 1) * 255) / 255, np.float32)], clips=True, step=1 / 255).spectra
+    assert found is not None and found.dtype == np.float32
+    return {name: found[:, index] for index, name in enumerate(FIGURES)}
 
 
 @pytest.mark.parametrize("sigma", [8, 20])
-def test_traits_of_white_noise(sigma: int) -> None:
-    found = traits(f"gaussian:{sigma}")
-    assert found["level"] == pytest.approx(2 * np.log(sigma / 255), abs=0.05)
-    assert found["fineness"] == pytest.approx(0, abs=0.05)
-    assert found["rolloff"] == pytest.approx(1, abs=0.07)
-    assert found["colourfulness"] == pytest.approx(np.log(3), abs=0.05)  # luma is a mean of three
-    assert found["shared_middle"] == pytest.approx(0, abs=0.05)
-    assert found["shared_fine"] == pytest.approx(0, abs=0.05)
-    assert found["sparseness"] == pytest.approx(np.log(3), abs=0.05)  # the kurtosis of normal numbers is 3
+def test_spectra_of_white_noise(sigma: int) -> None:
+    found = spectra(f"gaussian:{sigma}")
+    # Power of luma and chroma where the channels' noise is independent: sums of the squares of their weights.
+    power = [0.447, 0.388, 0.431]
+    expected = np.log(np.multiply(power, (sigma / 255) ** 2))
+    assert found["flat"][:, TOP].mean(axis=1) == pytest.approx(expected, abs=0.1)
+    # The logarithm of a squared normal number has mean -1.27 and deviation pi / sqrt(2).
+    assert found["mean"][:, 1:].mean(axis=1) == pytest.approx(expected - 1.27, abs=0.15)
+    assert found["spread"][:, 1:].mean() == pytest.approx(np.pi / 2**0.5, abs=0.25)
 
 
-def test_traits_of_other_noise() -> None:
-    assert traits("correlated:sigma=10,length=0.7")["fineness"] < -1
-    assert traits("gaussian:10+jpeg:80")["sparseness"] > 1.5
-    gray = parse("gaussian:10").apply(FLAT[None, :, :, :1], NumpyRandom(np.random.default_rng(0)))[0]
-    shared = np.repeat(gray, 3, axis=2) + np.random.default_rng(1).normal(0, 2 / 255, FLAT.shape)
-    found = estimate([np.asarray(shared, np.float32)], clips=False).traits
-    assert found["shared_fine"] > 0.9 and found["colourfulness"] < -1
+def test_spectra_of_other_noise() -> None:
+    white, coarse = spectra("gaussian:10"), spectra("correlated:sigma=10,length=0.7")
+    assert np.all(coarse["flat"][:, 1] > white["flat"][:, 1]) and np.all(
+        coarse["flat"][:, -1] < white["flat"][:, -1] - 2
+    )
+    coded = spectra("gaussian:10+jpeg:60")
+    assert np.all(coded["still"][1:, -1] > 0.9) and np.all(white["still"] < 0.1)
 
 
-def test_one_property_is_enough_to_be_no_white_noise() -> None:
-    white = traits("gaussian:10")["otherness"]
-    assert white < -0.5
-    gray = parse("gaussian:10").apply(FLAT[None, :, :, :1], NumpyRandom(np.random.default_rng(0)))[0]
-    shared = np.repeat(gray, 3, axis=2) + np.random.default_rng(1).normal(0, 1 / 255, FLAT.shape)
-    for other in (
-        traits("correlated:sigma=10,length=0.6"),
-        dict(estimate([np.asarray(shared, np.float32)], clips=False).traits),
-    ):
-        assert other["otherness"] > white + 2
-
-
-def test_texture_is_what_quiet_parts_do_not_have() -> None:
+def test_texture_spreads_what_noise_has_everywhere_alike() -> None:
     half = FLAT.copy()
     half[:, 128:] += np.random.default_rng(2).normal(0, 0.1, (256, 128, 3)).astype(np.float32)
-    assert traits("gaussian:2", half)["texture"] > traits("gaussian:2")["texture"] + 2
+    textured, plain = (spectra("gaussian:2", clean)["spread"][:, TOP].mean(axis=1) for clean in (half, FLAT))
+    assert np.all(textured > plain + 0.7)
 
 
-def test_a_term_counts_no_further_than_its_limits() -> None:
-    term = Term(low=-1, high=2, centre=0.5, weight=2)
-    assert [term.of(value) for value in (-9, -1, 0.5, 1, 2, 9)] == [-3, -3, 0, 1, 3, 3]
-    with pytest.raises(ValueError, match="does not lie between"):
-        Term(low=0, high=1, centre=2, weight=1)
+def test_channels_that_are_no_colour_have_the_spectra_of_the_first() -> None:
+    for channels in (1, 2, 5):
+        assert spectra("gaussian:10", FLAT[:, :, :1].repeat(channels, axis=2))["flat"].shape == (1, 64)
 
 
-def test_a_rule_says_what_each_trait_adds() -> None:
-    rule = Rule(0.5, {"a": Term(0, 1, 0.5, 4), "b": Term(0, 1, 0.5, -2)})
-    assert rule.parts({"a": 1, "b": 1, "unknown": 7}) == {"a": 2, "b": -1}
+def test_a_figure_counts_no_further_than_its_limit() -> None:
+    shape = (1, 64)
+    parts = {name: Weights(np.full(shape, 1.0), np.full(shape, 2.0), np.zeros(shape)) for name in FIGURES}
+    parts["spread"].weight[0, 5] = 3.0
+    rule, values = Rule(0.5, parts), np.ones((1, 4, 64), np.float32)
+    for value, expected in ((1, 0), (3, 3), (-1, -3), (1e6, 3 * FAR), (-1e6, -3 * FAR)):
+        values[0, 2, 5] = value
+        assert rule.score(values) == pytest.approx(0.5 + expected)
 
 
-def test_the_fitted_rules_weigh_exactly_the_traits_there_are_and_each_has_words() -> None:
-    colour, gray = traits("gaussian:10"), traits("gaussian:10", FLAT[:, :, :1])
-    assert {name: rule.terms.keys() for name, rule in rules().items()} == {
-        "colour": colour.keys(),
-        "gray": gray.keys(),
-    }
-    assert colour.keys() | gray.keys() == WORDS.keys() | {"otherness"}
-    assert deviations(colour).keys() == OTHER.keys()
+def test_the_fitted_rules_weigh_what_there_is() -> None:
+    for name, planes in (("colour", 3), ("gray", 1)):
+        rule = rules()[name]
+        assert tuple(rule.figures) == FIGURES
+        for part in rule.figures.values():
+            assert {part.centre.shape, part.scale.shape, part.weight.shape} == {(planes, 64)}
+            assert part.scale.min() > 0 and np.abs(part.weight).max() > 0
+    again = rules()["gray"].to_json()
+    assert again["bias"] == rules()["gray"].bias and set(again["figures"]) == set(FIGURES)
 
 
 def test_few_pixels_are_a_share_within_limits() -> None:
