@@ -24,7 +24,7 @@ def spectra(noise: str, clean: NDArray[np.float32] = FLAT) -> dict[str, NDArray[
     return {name: found[:, index] for index, name in enumerate(FIGURES)}
 
 
-@pytest.mark.parametrize("sigma", [8, 20])
+@pytest.mark.parametrize("sigma", [16, 40])
 def test_spectra_of_white_noise(sigma: int) -> None:
     found = spectra(f"gaussian:{sigma}")
     # Power of luma and chroma where the channels' noise is independent: sums of the squares of their weights.
