@@ -38,12 +38,15 @@ def grid_strength(pieces: Sequence[NDArray[np.float32]]) -> float:
     """
     totals = np.zeros((2, SIDE))
     counts = np.zeros((2, SIDE))
+    by_shape: dict[tuple[int, ...], list[NDArray[np.float32]]] = {}
     for piece in pieces:
-        plane = piece @ np.full(piece.shape[2], 1 / piece.shape[2], np.float32)
+        by_shape.setdefault(piece.shape, []).append(piece)
+    for shape, alike in by_shape.items():
+        planes = np.stack(alike) @ np.full(shape[2], 1 / shape[2], np.float32)  # (N, h, w)
         for axis in (0, 1):
-            differences = np.abs(np.diff(plane, axis=axis)).mean(axis=1 - axis)
+            differences = np.abs(np.diff(planes, axis=axis + 1)).mean(axis=2 - axis)
             known = np.isfinite(differences)
-            phase = np.arange(differences.size)[known] % SIDE
+            phase = (np.zeros(differences.shape, np.intp) + np.arange(differences.shape[1]) % SIDE)[known]
             totals[axis] += np.bincount(phase, differences[known], SIDE)
             counts[axis] += np.bincount(phase, minlength=SIDE)
     if not counts.all():

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 ROUNDS = 12
 STEADY = 1e-3
 """Clipping is undone and the line fitted in turn, until what is left of the noise changes less than this."""
+FAR = 4.0
+"""Deviations between a level and black or white at which noise loses nothing worth undoing (less than 0.1%)."""
 LEAST_LEFT = 0.3
 """Share of its deviation that clipping may leave of noise; what is clipped more counts as clipped so much."""
 FREEDOM = 28
@@ -76,6 +78,8 @@ def fit(means: Sequence[float], variances: Sequence[float], weights: Sequence[fl
     seen_mean, seen = np.asarray(means, np.float64), np.sqrt(np.asarray(variances, np.float64))
     counts = np.sqrt(np.asarray(weights, np.float64))
     mean, left = seen_mean.clip(0), np.ones_like(seen)
+    # Where no level comes near a limit, there is nothing to undo, and most of the time to save.
+    clips = clips and bool(np.any((seen_mean < FAR * seen) | (seen_mean > 1 - FAR * seen)))
     for _ in range(ROUNDS if clips else 1):
         deviation = seen / left
         gain, square = _straight(mean.clip(0), deviation**2, counts * left)
