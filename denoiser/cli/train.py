@@ -101,6 +101,12 @@ def train(
             help="Share of noisy crops clipped and rounded as files are; 0.5 for made noise.",
         ),
     ] = None,
+    patterns: Annotated[
+        float | None,
+        o.option(
+            "--patterns", metavar="0..1", help="Share of crops with a regular fine pattern, as of fabric; 0.1 does."
+        ),
+    ] = None,
     reduced: Annotated[
         list[float],
         o.option(
@@ -208,7 +214,7 @@ def _drawn_by(talk: console.Talk) -> Watch | None:
 
 OPTIONS = {
     *("data", "out", "noisy", "self_supervised", "arch", "init", "max_time", "max_steps", "batch", "lr", "optimizer"),
-    *("val", "val_noisy", "val_split", "val_every", "patience", "checkpoint_every", "gray", "clip", "white", "black"),
-    *("seed", "device", "precision", "resume", "name", "purpose", "data_note"),
+    *("val", "val_noisy", "val_split", "val_every", "patience", "checkpoint_every", "gray", "clip", "patterns"),
+    *("white", "black", "seed", "device", "precision", "resume", "name", "purpose", "data_note"),
 }
 """Parameters that go to TrainOptions as they are."""

@@ -55,4 +55,5 @@ def _noise(options: TrainOptions) -> str:
     return (
         " | ".join(options.mixture)
         + f"; {options.gray_share:.0%} gray; {options.clip_share:.0%} clipped and rounded as files are"
+        + (f"; {options.patterns:.0%} with a regular fine pattern" if options.patterns else "")
     )

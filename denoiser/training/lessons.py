@@ -52,7 +52,7 @@ def prepare(
     elif options.noisy:
         objective = Pairs(PictureStore(partners, device), store)
     else:
-        objective = Synthetic(store, mixture, options.gray_share, options.clip_share)
+        objective = Synthetic(store, mixture, options.gray_share, options.clip_share, options.patterns or 0.0)
     return objective, _validation(options, held, device) if leads and held[0] else None
 
 

@@ -23,6 +23,7 @@ from torch import Tensor
 from denoiser.models import Network
 from denoiser.noise import Mixture
 from denoiser.training.data import TorchRandom, noisy_batch
+from denoiser.training.patterns import lay_patterns
 from denoiser.training.store import PictureStore
 
 DROPPED = 0.3
@@ -114,17 +115,20 @@ class Synthetic(_Restoring):
 
     Attributes
     ----------
-    gray, clip : float
-        Shares of crops made gray, and clipped and rounded as files are.
+    gray, clip, patterns : float
+        Shares of crops made gray, clipped and rounded as files are, and laid over with a regular fine pattern.
     """
 
     store: PictureStore
     mixture: Mixture
     gray: float
     clip: float
+    patterns: float = 0.0
 
     def draw(self, count: int, size: int, host: np.random.Generator, random: TorchRandom) -> Batch:
         crops = self.store.crops(self.store.places(host, count, size))
+        if self.patterns:
+            lay_patterns(crops, self.patterns, host)
         clean, noisy, white = noisy_batch(crops, self.mixture, self.gray, self.clip, host, random)
         return _everywhere(noisy, clean, white)
 

@@ -50,6 +50,8 @@ class TrainOptions:
         Weighted mixture of noise specifications; empty for the default, see :attr:`mixture`.
     gray, clip : float, optional
         Shares of crops made gray, and of noisy crops clipped and rounded as files are; None for the defaults.
+    patterns : float, optional
+        Share of crops laid over with a regular fine pattern, see :mod:`denoiser.training.patterns`; None for none.
     reduced : tuple of float
         Factors by which further copies of the clean pictures are made smaller.
     black, white : float, optional
@@ -86,6 +88,7 @@ class TrainOptions:
     noise: tuple[str, ...] = ()
     gray: float | None = None
     clip: float | None = None
+    patterns: float | None = None
     reduced: tuple[float, ...] = ()
     black: float | None = None
     white: float | None = None
@@ -112,8 +115,8 @@ class TrainOptions:
             raise UsageError(f"--batch must be at least 1, not {self.batch}")
         if not self.crops or min(self.crops) < 16:
             raise UsageError("--crop must be at least 16 pixels")
-        if not all(0 <= share <= 1 for share in (self.gray or 0, self.clip or 0)):
-            raise UsageError("--gray and --clip are shares between 0 and 1")
+        if not all(0 <= share <= 1 for share in (self.gray or 0, self.clip or 0, self.patterns or 0)):
+            raise UsageError("--gray, --clip and --patterns are shares between 0 and 1")
         if not all(1 < factor <= MOST_REDUCED for factor in self.reduced):
             raise UsageError(f"--reduced makes pictures smaller: by a factor above 1, {MOST_REDUCED:g} at most")
         if not 0 < self.lr < float("inf"):
@@ -130,7 +133,9 @@ class TrainOptions:
             raise UsageError(f"--self-supervised {self.self_supervised!r}: there are {', '.join(SELF_SUPERVISED)}")
         if self.self_supervised and self.noisy:
             raise UsageError("--noisy gives pairs, --self-supervised learns from noisy pictures alone: choose one")
-        made = [name for name in ("noise", "gray", "clip", "reduced") if getattr(self, name) not in (None, ())]
+        made = [
+            name for name in ("noise", "gray", "clip", "patterns", "reduced") if getattr(self, name) not in (None, ())
+        ]
         if made and not self.is_synthetic:
             raise UsageError(
                 f"--{made[0]} is about noise that is made; with --noisy or --self-supervised pictures have their own"

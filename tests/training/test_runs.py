@@ -137,6 +137,19 @@ def test_smaller_copies_are_learned_from_and_told(pictures: Path, start: str, tm
     assert not torch.equal(one, other)
 
 
+def test_patterns_are_learned_and_told(pictures: Path, start: str, tmp_path: Path) -> None:
+    cards = [
+        weights.read_card(train(options(pictures / "clean", tmp_path / str(share), start, patterns=share)).model)
+        for share in (None, 0.5)
+    ]
+    assert "pattern" not in cards[0].noise and "50% with a regular fine pattern" in cards[1].noise
+    one, other = (
+        torch.cat([p.flatten() for p in weights.load(tmp_path / name / "model.safetensors")[0].parameters()])
+        for name in ("None", "0.5")
+    )
+    assert not torch.equal(one, other)
+
+
 def test_what_is_seen(pictures: Path, start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watcher, "LOOK_EVERY", 0.0)
     seen: list[Status] = []
@@ -189,6 +202,8 @@ def test_an_output_that_cannot_be_written_is_told(pictures: Path, start: str, tm
         ({"self_supervised": "mask", "noise": ("gaussian:25",)}, "--noise is about noise that is made"),
         ({"noisy": Path("n"), "gray": 0.0}, "--gray is about"),
         ({"noisy": Path("n"), "reduced": (2.0,)}, "--reduced is about"),
+        ({"self_supervised": "mask", "patterns": 0.1}, "--patterns is about"),
+        ({"patterns": 1.5}, "between 0 and 1"),
         ({"reduced": (0.5,)}, "above 1, 16 at most"),
         ({"val": Path("v"), "val_split": 5}, "give one"),
         ({"val_split": 1}, "at least 2"),
