@@ -216,3 +216,15 @@ def test_photographs(tmp_path: Path) -> None:
     shown = [Image.open(tmp_path / "page" / f"{motif}.webp") for motif in ("skin", "lettering")]
     assert all(picture.size == shown[0].size for picture in shown)
     assert names(tmp_path / "page") == {"skin.webp", "lettering.webp"}, "only of photographs that are there"
+
+
+def test_regular_patterns_come_through_the_bundled_networks(tmp_path: Path) -> None:
+    done = call(sys.executable, EXAMPLES / "patterns.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    head, _, *lines = (line.strip("| ").split(" | ") for line in done.stdout.splitlines())
+    assert [column.split(",")[0] for column in head[1:]] == ["unet", "unet", "unet-photo", "unet-photo"]
+    assert {kind for kind, *_ in lines} == {"checks", "mesh", "dots", "hexagons", "weave", "spiral"}
+    for kind, *cells in lines:
+        means = [float(cell.split(" (")[0]) for cell in cells]
+        assert min(means[::2]) > 38, f"{kind} is taken for noise"
+        assert min(means[1::2]) > 3, f"{kind} is taken away with the noise"

@@ -15,7 +15,8 @@ channels            blocks      parameters  kMAC/px  four minutes       in the e
 64, 64, 128         1, 1, 2     1.00 M      62       33.69/31.22/28.07  34.18/31.71/28.59
 ==================  ==========  ==========  =======  =================  =================
 
-65 minutes more of two cores, from a lower rate on larger crops, brought the first to 34.29/31.82/28.74.
+65 minutes more of two cores, from a lower rate on larger crops, brought the first to 34.29/31.82/28.74, and 24 with
+regular patterns over some crops to the same figures, but without wiping such patterns out (``examples/patterns.py``).
 
 Without biases, with ReLU alone, the network is positively homogeneous (Mohan et al. 2020, "Robust and
 interpretable blind image denoising via bias-free convolutional neural networks"): f(a x, a w) =
