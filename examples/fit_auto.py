@@ -33,8 +33,7 @@ from PIL import Image
 import denoiser
 from denoiser import weights
 from denoiser.estimate import MODELS, Estimate, choose, few
-from denoiser.estimate.rule import PATH, Rule, Weights, rules, standardised
-from denoiser.estimate.spectra import FIGURES
+from denoiser.estimate.rule import PATH, Rule, rules, standardised
 from denoiser.images import Page
 from denoiser.metrics import psnr
 from denoiser.noise import NumpyRandom, parse
@@ -185,9 +184,7 @@ def fitted(seen: Sequence[Example]) -> Rule:
     gains = np.array([each.gain for each in seen])
     counts = np.minimum(np.abs(gains), LARGE) + ANY * (np.abs(gains) > TIE)
     weight, bias = logistic(design, gains > 0, counts)
-    weight = weight.reshape(centre.shape).round(5)
-    figures = {name: Weights(centre[:, index], scale[:, index], weight[:, index]) for index, name in enumerate(FIGURES)}
-    return Rule(round(bias, 5), figures)
+    return Rule(round(bias, 5), centre, scale, weight.reshape(centre.shape).round(5))
 
 
 def logistic(

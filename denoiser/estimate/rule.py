@@ -7,8 +7,7 @@ which pictures, with what result on others, and the weights. It has to be fitted
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,28 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from denoiser.estimate.spectra import FIGURES
-
 PATH = Path(__file__).with_name("rule.json")
 FAR = 4.0
 """A figure counts as this many standard deviations from its mean where it is farther."""
-
-
-@dataclass(frozen=True, eq=False)
-class Weights:
-    """Of one figure of :data:`FIGURES`; all (P, 64), for P planes.
-
-    Attributes
-    ----------
-    centre, scale : ndarray
-        Mean and standard deviation over the pictures of the fit.
-    weight : ndarray
-        What a standard deviation more adds to the sum.
-    """
-
-    centre: NDArray[np.float64]
-    scale: NDArray[np.float64]
-    weight: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,26 +28,25 @@ class Rule:
     ----------
     bias : float
         The sum for a picture whose figures are all at their centres.
-    figures : dict
-        Name of a figure -> Weights.
+    centre, scale, weight : ndarray
+        (P, 4, 64), for P planes: mean and standard deviation of each figure over the pictures of the fit, and what a
+        standard deviation more adds to the sum.
     """
 
     bias: float
-    figures: Mapping[str, Weights]
+    centre: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    weight: NDArray[np.float64]
 
     def score(self, spectra: NDArray[np.float32]) -> float:
         """The sum for a picture, of its (P, 4, 64)."""
-        total = self.bias
-        for index, name in enumerate(FIGURES):
-            part = self.figures[name]
-            total += float((standardised(spectra[:, index], part.centre, part.scale) * part.weight).sum())
-        return total
+        return self.bias + float((standardised(spectra, self.centre, self.scale) * self.weight).sum())
 
     def to_json(self) -> dict[str, Any]:
-        figures = {
-            name: {key: each.tolist() for key, each in asdict(part).items()} for name, part in self.figures.items()
-        }
-        return {"bias": self.bias, "figures": figures}
+        return {"bias": self.bias, **{name: getattr(self, name).tolist() for name in ARRAYS}}
+
+
+ARRAYS = ("centre", "scale", "weight")
 
 
 def standardised(values: NDArray[Any], centre: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -80,12 +59,6 @@ def rules() -> dict[str, Rule]:
     """The fitted rules: ``colour`` for spectra of luma and chroma, ``gray`` for those of one plane."""
     document = json.loads(PATH.read_text(encoding="utf-8"))
     return {
-        name: Rule(
-            rule["bias"],
-            {
-                figure: Weights(*(np.array(part[each.name], np.float64) for each in fields(Weights)))
-                for figure, part in rule["figures"].items()
-            },
-        )
+        name: Rule(rule["bias"], *(np.array(rule[each], np.float64) for each in ARRAYS))
         for name, rule in document["rules"].items()
     }

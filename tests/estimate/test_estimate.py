@@ -184,6 +184,7 @@ def test_gray_in_three_equal_channels_counts_as_gray() -> None:
             repeated = measured(np.repeat(noisy(clean, noise, seed=seed), 3, axis=2))
             assert np.array_equal(repeated.spectra, gray.spectra)
             assert choose(repeated).model == choose(gray).model == model
+            assert "colours" not in choose(repeated).reason
 
 
 def test_jpeg_shows_its_grid_wherever_it_begins() -> None:

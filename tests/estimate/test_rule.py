@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from denoiser.estimate import estimate, few
 from denoiser.estimate.blocks import TOP
-from denoiser.estimate.rule import FAR, Rule, Weights, rules
+from denoiser.estimate.rule import FAR, PATH, Rule, rules
 from denoiser.estimate.sample import LEAST, PIXELS, SHARE
 from denoiser.estimate.spectra import FIGURES
 from denoiser.noise import NumpyRandom, parse
@@ -58,24 +60,22 @@ def test_channels_that_are_no_colour_have_the_spectra_of_the_first() -> None:
 
 
 def test_a_figure_counts_no_further_than_its_limit() -> None:
-    shape = (1, 64)
-    parts = {name: Weights(np.full(shape, 1.0), np.full(shape, 2.0), np.zeros(shape)) for name in FIGURES}
-    parts["spread"].weight[0, 5] = 3.0
-    rule, values = Rule(0.5, parts), np.ones((1, 4, 64), np.float32)
+    shape = (1, 4, 64)
+    rule = Rule(0.5, np.full(shape, 1.0), np.full(shape, 2.0), np.zeros(shape))
+    rule.weight[0, 2, 5] = 3.0
+    values = np.ones(shape, np.float32)
     for value, expected in ((1, 0), (3, 3), (-1, -3), (1e6, 3 * FAR), (-1e6, -3 * FAR)):
         values[0, 2, 5] = value
         assert rule.score(values) == pytest.approx(0.5 + expected)
 
 
 def test_the_fitted_rules_weigh_what_there_is() -> None:
+    document = json.loads(PATH.read_text(encoding="utf-8"))
     for name, planes in (("colour", 3), ("gray", 1)):
         rule = rules()[name]
-        assert tuple(rule.figures) == FIGURES
-        for part in rule.figures.values():
-            assert {part.centre.shape, part.scale.shape, part.weight.shape} == {(planes, 64)}
-            assert part.scale.min() > 0 and np.abs(part.weight).max() > 0
-    again = rules()["gray"].to_json()
-    assert again["bias"] == rules()["gray"].bias and set(again["figures"]) == set(FIGURES)
+        assert {rule.centre.shape, rule.scale.shape, rule.weight.shape} == {(planes, len(FIGURES), 64)}
+        assert rule.scale.min() > 0 and np.abs(rule.weight).max(axis=(0, 2)).min() > 0
+        assert rule.to_json() == document["rules"][name]
 
 
 def test_few_pixels_are_a_share_within_limits() -> None:
