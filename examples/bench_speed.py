@@ -5,8 +5,9 @@
 The pictures of CLEAN_DIR are enlarged to photographs of about 6 megapixels, get Gaussian noise of sigma 15 and are
 written as PNG and as JPEG (quality 92). Then:
 
-- network only: forward passes alone, on windows of the shape that the program uses, all processors busy; before,
-  between and after the runs, because the speed of a machine drifts (the mean counts);
+- network only: forward passes alone, on windows of the shape that the program uses, all processors busy, in fp32 and,
+  where the processor multiplies bfloat16, in bf16; in the precision that a run chooses also between and after the
+  runs, because the speed of a machine drifts (the mean counts);
 - directory to directory: ``denoiser.run`` from files to files, reading, checking, writing and syncing included; a first
   run over one picture loads the modules;
 - DnCNN (20 layers, 64 channels, colour) and an FFDNet-sized network (12 layers of 96 channels at half resolution),
@@ -137,19 +138,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         megapixels = make_photographs(arguments.clean, folder, arguments.pictures, arguments.side)
-        full = network_only("fp32", arguments.side)
-        print(f"network only, fp32: {full:.2f} MP/s", flush=True)
+        precision, network = "fp32", [network_only("fp32", arguments.side)]
+        if devices.has_bf16(torch.device("cpu")):
+            print(f"network only, fp32: {network[0]:.2f} MP/s", flush=True)
+            precision, network = "bf16", [network_only("bf16", arguments.side)]
         (folder / "first").mkdir()
         shutil.copy(folder / "jpg" / "00.jpg", folder / "first")
         directory_to_directory(folder / "first", megapixels)
-        half, runs = [network_only("bf16", arguments.side)], {}
+        runs = {}
         for kind in ("png", "jpg"):
             runs[kind] = directory_to_directory(folder / kind, megapixels)
-            half.append(network_only("bf16", arguments.side))
-        print(f"network only, bf16: {', '.join(f'{speed:.2f}' for speed in half)} MP/s", flush=True)
-        best = max(full, fmean(half))
+            network.append(network_only(precision, arguments.side))
+        print(f"network only, {precision}: {', '.join(f'{speed:.2f}' for speed in network)} MP/s", flush=True)
         for kind, speed in runs.items():
-            print(f"directory to directory, {kind}: {speed:.2f} MP/s, {speed / best:.2f} of network only", flush=True)
+            share = speed / fmean(network)
+            print(f"directory to directory, {kind}: {speed:.2f} MP/s, {share:.2f} of network only", flush=True)
         picture = np.asarray(Image.open(folder / "png" / "00.png"))
     floats = picture.astype(np.float32) / 255
     part = floats[:512, :512].astype(np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -70,10 +71,16 @@ def _in_one_pass(conv: nn.Module, x: Tensor) -> bool:
         and not torch.is_autocast_enabled("cpu")  # it does not know these operators
         and not conv._forward_hooks
         and x.device.type == "cpu"
-        and x.dtype in (torch.float32, torch.bfloat16)
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+        and (x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and has_fused_bf16()))
     )
+
+
+@cache
+def has_fused_bf16() -> bool:
+    """Whether oneDNN computes in bf16 here; on a processor without AVX-512 its operators refuse to."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def transposed(inputs: int, outputs: int, bias: bool = True) -> nn.ConvTranspose2d:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from denoiser.models import ARCHITECTURES, build, fold_batchnorm
-from denoiser.models.layers import ConvReLU, relu_of, sum_of
+from denoiser.models.layers import ConvReLU, has_fused_bf16, relu_of, sum_of
 
 
 @pytest.fixture
@@ -50,6 +50,22 @@ def test_bf16_loses_no_more_than_one_after_the_other(conv: nn.Conv2d, x: Tensor)
     with torch.inference_mode():
         fused, plain = sum_of(values, half, values), values + half(values)
     assert (fused - exact).abs().mean() <= (plain - exact).abs().mean() * 1.05
+
+
+def test_a_processor_for_which_onednn_refuses_bf16(
+    conv: nn.Conv2d, x: Tensor, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    def refuse(*_: object) -> Tensor:
+        raise RuntimeError("mkldnn_convolution: bf16 path needs the cpu support avx512bw")
+
+    half, values = conv.bfloat16(), x.bfloat16()
+    request.addfinalizer(has_fused_bf16.cache_clear)  # what it remembers is not so for the other tests
+    has_fused_bf16.cache_clear()
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.ops.mkldnn, "_convolution_pointwise", refuse)
+    with torch.inference_mode():
+        assert torch.equal(relu_of(half, values), half(values).relu())
+        assert torch.equal(sum_of(values, half, values), values + half(values))
 
 
 def test_autocast_is_heeded(x: Tensor) -> None:
