@@ -42,7 +42,7 @@ test: $(READY)
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 bench-speed: $(BENCH)
 	$(BIN)/python examples/bench_speed.py $(CLEAN)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin take the processors from other tests' processes
 for name in [name for name in os.environ if name.startswith("DENOISER_")]:
     del os.environ[name]  # a developer's own settings must not decide what is tested
 

@@ -193,8 +193,9 @@ def test_streams_that_make_no_sense(pictures: Path, tiny_model: Path, stdin: Cal
 
 
 def test_a_plan_writes_nothing(
-    pictures: Path, tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    pictures: Path, tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "400")  # no path is broken into lines, however long
     assert run(pictures, tmp_path / "out", "--model", tiny_model, "--dry-run") == ExitCode.OK
     out, err = capfd.readouterr()
     assert "a.png" in out

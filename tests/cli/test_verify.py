@@ -20,7 +20,7 @@ def run(*arguments: object) -> int:
 
 
 def test_tiles_are_as_good_as_the_whole(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    source = huge(tmp_path / "huge.tif", "--width", 500, "--height", 700, "--tile", 128)
+    source = huge(tmp_path / "huge.tif", "--width", 340, "--height", 460, "--tile", 128)
     limits = ("--model", "unet", "--max-memory", "24MiB", "--tile", "256", "--halo", "exact", "--precision", "fp32")
     assert run(source, tmp_path / "out.tif", *limits, "--verify-tiles", 6, "--json") == 0
     out, err = capfd.readouterr()

@@ -151,11 +151,11 @@ def test_companions_in_a_batch_change_no_bit(flagship: torch.nn.Module, precisio
 def test_large_windows_computed_row_by_row_are_the_same(
     flagship: torch.nn.Module, precision: str, channels: int, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stored = (np.random.default_rng(0).random((333, 147, channels)) * 255).astype(dtype)
+    stored = (np.random.default_rng(0).random((333, 67, channels)) * 255).astype(dtype)
     one = Piece(stored, 1 / 255, 1.0, above=8, below=13)
     model = Denoiser(flagship, None, InferenceOptions(device="cpu", precision=precision, tile="none"))
     whole = only(model.stream([one]))
-    for pixels in (1, 2**13, 2**15):
+    for pixels in (1, 2**12, 2**14):
         monkeypatch.setattr(network, "FLOW_FROM", 2**14)
         monkeypatch.setattr(network, "FLOW_PIXELS", pixels)
         found = only(model.stream([one]))
@@ -199,7 +199,7 @@ def test_the_last_picture_gets_the_processors_of_workers_that_are_done(
     flagship: torch.nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(network, "FLOW_FROM", 0)
-    monkeypatch.setattr(network, "FLOW_PIXELS", 2**13)
+    monkeypatch.setattr(network, "FLOW_PIXELS", 2**12)
     before = torch.get_num_threads()
     monkeypatch.setattr(devices, "threads", lambda: 2)
     torch.set_num_threads(2)
@@ -213,10 +213,10 @@ def test_the_last_picture_gets_the_processors_of_workers_that_are_done(
             return push(self, flow, x, white, last)
 
         monkeypatch.setattr(network.Network, "push", spy)
-        long, short = piece(1600, 256), piece(160, 240)
+        long, short = piece(1600, 128), piece(160, 120)
         # Both begin with a processor each; the short one is done long before the long one.
         results = [values for _, values in model.stream([long, short])]
-        threads = [count for width, count in ran if width == 256]
+        threads = [count for width, count in ran if width == 128]
         assert threads[0] == 1
         assert threads[-1] == 2
         ran.clear()

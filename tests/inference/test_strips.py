@@ -113,8 +113,8 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @settings(max_examples=30)
 @given(
-    st.integers(1, 300),
     st.integers(1, 260),
+    st.integers(1, 160),
     st.lists(st.integers(1, 20), min_size=1, max_size=3),
     st.integers(0, 9),
     st.sampled_from([(1, np.uint16), (3, np.uint8), (1, np.float32)]),
