@@ -44,7 +44,8 @@ HIGH = _ORDER >= SIDE
 """Frequencies at which flat blocks of a photograph hold nothing but noise."""
 MIDDLE = (_ORDER >= 6) & (_ORDER <= 8)
 TOP = _ORDER >= 11
-_HALVES = np.stack([_LOW & ~_ODD, _LOW & _ODD], axis=1).astype(np.float32)  # (64, 2)
+_PARTS = np.stack([part & half for part in (_LOW, HIGH) for half in (~_ODD, _ODD)], axis=1).astype(np.float32)
+"""(64, 4), with which squares are summed: low frequencies of even and of odd order, high ones of even and of odd."""
 
 
 def _neighbour_products(axis: int) -> NDArray[np.float64]:
@@ -180,15 +181,17 @@ def _level(blocks: Blocks, part: NDArray[np.intp]) -> Level:
     So few blocks decide where texture is everywhere, and half of all where noise outweighs it.
     """
     squares = blocks.coefficients[part] ** 2
-    halves = product(squares, _HALVES)  # (n, 2): low frequencies of even and of odd order
-    ranks = np.argsort(halves, axis=0, kind="stable")
+    sums = product(squares, _PARTS)  # (n, 4)
+    ranks = np.argsort(sums[:, :2], axis=0, kind="stable")
     least = min(part.size, max(LEAST, round(SHARE * part.size)))
-    power = _power(squares, ranks[:least, 0], ranks[:least, 1])
-    noise = power[HIGH].mean() * _HALVES.sum(axis=0)
-    even, odd = (max(least, int((halves[:, i] <= noise[i]).sum())) for i in (0, 1))
+    first = sums[ranks[:least, 0], 3].sum() + sums[ranks[:least, 1], 2].sum()  # as _power has it
+    noise = float(first) / (least * HIGH.sum()) * _PARTS[:, :2].sum(axis=0)
+    even, odd = (max(least, int((sums[:, i] <= noise[i]).sum())) for i in (0, 1))
     even_chosen, odd_chosen = ranks[:even, 0], ranks[:odd, 1]
     power = _power(squares, even_chosen, odd_chosen)
-    chosen = part[np.union1d(even_chosen, odd_chosen)]
+    either = np.zeros(part.size, bool)
+    either[even_chosen] = either[odd_chosen] = True
+    chosen = part[either]
     return Level(float(blocks.coefficients[chosen, 0].mean() / SIDE), power, chosen)
 
 
