@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from denoiser.estimate.core import Estimate
-from denoiser.estimate.rule import rules
+from denoiser.estimate.rule import is_gray, rule_for
 
 WHITE_MODEL = "unet"
 """For noise that is independent from pixel to pixel and from channel to channel, whatever the light."""
@@ -42,9 +42,8 @@ def choose(estimate: Estimate) -> Advice:
     """
     if estimate.spectra is None:
         return Advice(WHITE_MODEL, "its noise cannot be measured")
-    gray = len(estimate.spectra) == 1
-    photo = rules()["gray" if gray else "colour"].score(estimate.spectra) > 0
-    words, by_camera = _described(estimate, gray)
+    photo = rule_for(estimate).score(estimate) > 0
+    words, by_camera = _described(estimate)
     if photo is not by_camera:
         joint = "and" if by_camera is None else "but"
         closer = "a camera's file" if photo else "white noise"
@@ -53,14 +52,14 @@ def choose(estimate: Estimate) -> Advice:
     return Advice(PHOTO_MODEL if photo else WHITE_MODEL, f"{words} {figures}")
 
 
-def _described(estimate: Estimate, gray: bool) -> tuple[str, bool | None]:
+def _described(estimate: Estimate) -> tuple[str, bool | None]:
     """What stands out of a picture's noise, and whether that is a camera's mark; None where it is neither's."""
     if estimate.kind == "none":
         return "it has hardly any noise", None
     if estimate.kind == "correlated":
         return "its noise is correlated between neighbours", True
     # Gray that is stored as three equal channels shares everything between them.
-    if not gray and abs(estimate.shared or 0) > SHARED:
+    if not is_gray(estimate) and abs(estimate.shared or 0) > SHARED:
         return "its noise is correlated between colours", True
     if estimate.grid > GRID:
         return "it shows the blocks of JPEG", True

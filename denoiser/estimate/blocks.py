@@ -9,6 +9,7 @@ that the choice does not decide about what is measured: the coefficients of nois
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,8 @@ MIDDLE = (_ORDER >= 6) & (_ORDER <= 8)
 TOP = _ORDER >= 11
 _PARTS = np.stack([part & half for part in (_LOW, HIGH) for half in (~_ODD, _ODD)], axis=1).astype(np.float32)
 """(64, 4), with which squares are summed: low frequencies of even and of odd order, high ones of even and of odd."""
+_LOW_OF_HIGH = _PARTS[:, :2].sum(axis=0) / HIGH.sum()
+"""What white noise has in the low frequencies of even and of odd order, as a share of what it has in the high ones."""
 
 
 def _neighbour_products(axis: int) -> NDArray[np.float64]:
@@ -76,6 +79,11 @@ class Blocks:
     coefficients: NDArray[np.float32]
     clipped: NDArray[np.float32] | None
     constant: NDArray[np.bool_]
+
+    @cached_property
+    def sums(self) -> NDArray[np.float32]:
+        """(N, 4), of the squares: low frequencies of even and of odd order, high ones of even and of odd order."""
+        return product(self.coefficients**2, _PARTS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +176,12 @@ def levels_of(blocks: Blocks) -> list[Level]:
     return [_level(blocks, part) for part in np.array_split(order, bins) if part.size]
 
 
+def flat_blocks(blocks: Blocks) -> NDArray[np.intp]:
+    """The flat blocks of all, whatever their brightness: not others where more of a picture is looked at."""
+    usable = _usable(blocks)
+    return usable[_either(*_flat(blocks.sums[usable]), usable.size)]
+
+
 def _usable(blocks: Blocks) -> NDArray[np.intp]:
     """Blocks that are neither saturated nor, unless most are, constant: frames and masks around a picture."""
     usable = np.ones(len(blocks.constant), bool) if blocks.clipped is None else blocks.clipped < MOST_CLIPPED
@@ -176,34 +190,40 @@ def _usable(blocks: Blocks) -> NDArray[np.intp]:
 
 
 def _level(blocks: Blocks, part: NDArray[np.intp]) -> Level:
-    """The flat blocks among these, first the flattest, then all that are no less flat than noise lets them be.
+    even, odd = _flat(blocks.sums[part])
+    chosen = part[_either(even, odd, part.size)]
+    mean = float(blocks.coefficients[chosen, 0].mean() / SIDE)
+    return Level(mean, _power(blocks.coefficients[part[even]], blocks.coefficients[part[odd]]), chosen)
 
-    So few blocks decide where texture is everywhere, and half of all where noise outweighs it.
+
+def _flat(sums: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Which of some blocks are flat by their low frequencies of even and of odd order.
+
+    First the flattest, then all that are no less flat than noise lets them be. So few blocks decide where texture is
+    everywhere, and half of all where noise outweighs it.
     """
-    squares = blocks.coefficients[part] ** 2
-    sums = product(squares, _PARTS)  # (n, 4)
+    count = len(sums)
     ranks = np.argsort(sums[:, :2], axis=0, kind="stable")
-    least = min(part.size, max(LEAST, round(SHARE * part.size)))
-    first = sums[ranks[:least, 0], 3].sum() + sums[ranks[:least, 1], 2].sum()  # as _power has it
-    noise = float(first) / (least * HIGH.sum()) * _PARTS[:, :2].sum(axis=0)
+    least = min(count, max(LEAST, round(SHARE * count)))
+    # One half of the frequencies chooses, the other is measured, as in _power.
+    high = sums[ranks[:least, 0], 3].sum() + sums[ranks[:least, 1], 2].sum()
+    noise = float(high) / least * _LOW_OF_HIGH
     even, odd = (max(least, int((sums[:, i] <= noise[i]).sum())) for i in (0, 1))
-    even_chosen, odd_chosen = ranks[:even, 0], ranks[:odd, 1]
-    power = _power(squares, even_chosen, odd_chosen)
-    either = np.zeros(part.size, bool)
-    either[even_chosen] = either[odd_chosen] = True
-    chosen = part[either]
-    return Level(float(blocks.coefficients[chosen, 0].mean() / SIDE), power, chosen)
+    return ranks[:even, 0], ranks[:odd, 1]
 
 
-def _power(
-    squares: NDArray[np.float32], even_chosen: NDArray[np.intp], odd_chosen: NDArray[np.intp]
-) -> NDArray[np.float64]:
+def _either(even: NDArray[np.intp], odd: NDArray[np.intp], count: int) -> NDArray[np.bool_]:
+    found = np.zeros(count, bool)
+    found[even] = found[odd] = True
+    return found
+
+
+def _power(by_even: NDArray[np.float32], by_odd: NDArray[np.float32]) -> NDArray[np.float64]:
     """Power of the coefficients of odd order in blocks that the even ones chose, and the other way round.
 
     That of the mean, which is the picture's, is taken to be that of the lowest frequencies.
     """
-    by_even = squares[even_chosen].mean(axis=0, dtype=np.float64)
-    by_odd = squares[odd_chosen].mean(axis=0, dtype=np.float64)
-    power: NDArray[np.float64] = np.where(_ODD, by_even, by_odd)
+    even, odd = (np.square(rows).mean(axis=0) for rows in (by_even, by_odd))
+    power: NDArray[np.float64] = np.where(_ODD, even, odd).astype(np.float64)
     power[0] = max(power[1], power[SIDE])
     return power

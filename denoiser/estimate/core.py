@@ -149,9 +149,9 @@ def estimate(
     channels = tuple(
         _channel(found, float(plane.mean()), clips, step) for found, plane in zip(levels, planes, strict=True)
     )
-    chosen = np.concatenate([level.chosen for level in levels[1 if count == 3 else 0]])
-    shared = _shared(cut, chosen) if count == 3 else None
-    return Estimate(channels, shared, grid_strength(pieces), quality, depth, spectra_of(cut, chosen))
+    flat = dct.flat_blocks(cut[1 if count == 3 else 0])
+    shared = _shared(cut, flat) if count == 3 else None
+    return Estimate(channels, shared, grid_strength(pieces), quality, depth, spectra_of(cut, flat))
 
 
 def _channel(levels: Sequence[Level], mean: float, clips: bool, step: float) -> ChannelNoise:

@@ -17,8 +17,10 @@ import denoiser
 from denoiser.estimate import MODELS, Advice, ChannelNoise, Estimate, Strip, choose, estimate, quality_of, windows
 from denoiser.estimate.model import clipped_moments
 from denoiser.estimate.rule import Rule
+from denoiser.images import Page
 from denoiser.images.samples import sample_paths
 from denoiser.noise import NumpyRandom, parse
+from denoiser.selection import Rows, advise
 
 Picture = NDArray[np.float32]
 
@@ -44,6 +46,12 @@ def noisy(clean: Picture, noise: str, steps: int = 255, seed: int = 0) -> Pictur
 
 def measured(picture: Picture, steps: int = 255) -> Estimate:
     return estimate([picture], clips=steps > 0, step=1 / steps if steps else 0.0)
+
+
+def looked_at(picture: Picture) -> Advice:
+    """What ``--model auto`` makes of it as an 8-bit file, of which it sees a part."""
+    stored = np.rint(picture * 255).astype(np.uint8)
+    return advise(Rows(Page(*stored.shape, stored.dtype), lambda start, stop: stored[start:stop]))
 
 
 def all_of(noise: str, steps: int = 255, colour: bool | None = None) -> list[Estimate]:
@@ -140,7 +148,7 @@ def test_the_choice_on_a_mixed_set_is_right_on_at_least_95_percent() -> None:
         for seed, clean in enumerate(each for each in photographs() if each.shape[2] == 3):
             picture = noisy(clean, noise, seed=seed)
             errors = [np.mean((network.denoise(picture, white=1.0) - clean) ** 2) for network in networks]
-            right.append(errors[MODELS.index(choose(measured(picture)).model)] < 1.005 * min(errors))
+            right.append(errors[MODELS.index(looked_at(picture).model)] < 1.005 * min(errors))
     assert len(right) == 27 and np.mean(right) >= 0.95
 
 
@@ -168,7 +176,7 @@ def test_the_reason_describes_the_noise_and_says_where_the_spectrum_decided(monk
         "noise is white": white,
     }
     for score, plain in ((-1.0, {"noise is white"}), (1.0, set(described) - {"noise is white", "hardly any noise"})):
-        monkeypatch.setattr(Rule, "score", lambda self, spectra, score=score: score)
+        monkeypatch.setattr(Rule, "score", lambda self, estimate, score=score: score)
         for words, found in described.items():
             advice = choose(found)
             assert advice.model == MODELS[score > 0] and words in advice.reason

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from denoiser.estimate import estimate, few
+from denoiser.estimate import Estimate, estimate, few
 from denoiser.estimate.blocks import TOP
 from denoiser.estimate.rule import FAR, PATH, Rule, rules
 from denoiser.estimate.sample import LEAST, PIXELS, SHARE
@@ -60,21 +60,30 @@ def test_channels_that_are_no_colour_have_the_spectra_of_the_first() -> None:
 
 
 def test_a_figure_counts_no_further_than_its_limit() -> None:
-    shape = (1, 4, 64)
-    rule = Rule(0.5, np.full(shape, 1.0), np.full(shape, 2.0), np.zeros(shape))
-    rule.weight[0, 2, 5] = 3.0
-    values = np.ones(shape, np.float32)
+    rule = Rule(0.5, np.full(256, 1.0), np.full(256, 2.0), np.zeros((2, 256)))
+    rule.weight[:, 2 * 64 + 5] = 3.0
+    values = np.ones((1, 4, 64), np.float32)
     for value, expected in ((1, 0), (3, 3), (-1, -3), (1e6, 3 * FAR), (-1e6, -3 * FAR)):
         values[0, 2, 5] = value
-        assert rule.score(values) == pytest.approx(0.5 + expected)
+        assert rule.score(Estimate((), spectra=values)) == pytest.approx(0.5 + expected)
+
+
+@pytest.mark.parametrize(("sigma", "share"), [(0.3, 0.0), (1.5, 0.5), (6, 1.0)])
+def test_noise_decides_which_sum_counts(sigma: float, share: float) -> None:
+    values = np.full((3, 4, 64), 2 * np.log(sigma / 255), np.float32)
+    rule = Rule(0.0, np.zeros(769), np.ones(769), np.zeros((2, 769)))
+    rule.weight[:, -1] = -2, 2  # of what colours share
+    score = rule.score(Estimate((), shared=-0.5, spectra=values))
+    assert score == pytest.approx(2 * share - 1, abs=0.01)
 
 
 def test_the_fitted_rules_weigh_what_there_is() -> None:
     document = json.loads(PATH.read_text(encoding="utf-8"))
     for name, planes in (("colour", 3), ("gray", 1)):
         rule = rules()[name]
-        assert {rule.centre.shape, rule.scale.shape, rule.weight.shape} == {(planes, len(FIGURES), 64)}
-        assert rule.scale.min() > 0 and np.abs(rule.weight).max(axis=(0, 2)).min() > 0
+        count = planes * len(FIGURES) * 64 + (name == "colour")
+        assert rule.centre.shape == rule.scale.shape == (count,) and rule.weight.shape == (2, count)
+        assert rule.scale.min() > 0 and np.abs(rule.weight).max(axis=1).min() > 0
         assert rule.to_json() == document["rules"][name]
 
 
