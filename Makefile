@@ -8,6 +8,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 # Clean pictures to measure on: the project's 24 validation crops, or any folder of PNG pictures.
 CLEAN ?= ../shared/data/photos/val
 BIN := .venv/bin
+# Python compiles a module when it is first imported; to compile all that is installed takes a minute.
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-compile -c constraints.txt
 READY := .venv/ready
 BENCH := .venv/ready-bench
 
@@ -26,12 +28,12 @@ help:
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo 'Python 3.11 or newer is needed; name one: make demo PYTHON=/path/to/python3.12'; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[dev]'
+	$(PIP) torch
+	$(PIP) -e '.[dev]'
 	@touch $@
 
 $(BENCH): $(READY)
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[bench]'
+	$(PIP) -e '.[bench]'
 	@touch $@
 
 demo: $(READY)
