@@ -10,8 +10,8 @@ up to two dB. HELD_OUT_DIR gets the noise of a fixed list with other seeds, and 
 each network, of the choice and of one who knows, and how often the choice was right (within 0.02 dB of the better one).
 
 The rule goes into ``denoiser/estimate/rule.json``, with where it comes from and what came of it. Fit it anew whenever
-one of the networks is replaced; ``--measure`` leaves it as it is. 10,000 pictures take twelve minutes
-of two cores with bfloat16, 50 without.
+one of the networks is replaced; ``--measure`` leaves it as it is. 10,000 pictures take twelve minutes of two cores
+with bfloat16, 50 without.
 """
 
 from __future__ import annotations

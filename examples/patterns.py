@@ -1,6 +1,6 @@
 """Measure what models do to regular fine patterns, as of fabric, mesh, halftone and screens.
 
-    python examples/patterns.py [--model FILE ...] [--period PIXELS ...]
+    python examples/patterns.py [--model FILE ...]
 
 Each pattern lies on a smooth picture and repeats every 3 to 8 pixels. Denoised without noise it should come back as it
 was; with noise of sigma 10 it should at least not be worse than the noisy picture. Hexagons, weave and the spiral are
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -76,10 +76,10 @@ def picture(kind: str, period: float) -> NDArray[np.uint8]:
     return np.rint(made.clip(0, 255)).astype(np.uint8)
 
 
-def measured(model: denoiser.Denoiser, kind: str, periods: Sequence[int]) -> tuple[list[float], list[float]]:
+def measured(model: denoiser.Denoiser, kind: str) -> tuple[list[float], list[float]]:
     """PSNR of the clean patterns after denoising, and the gain over the noisy ones, one for each period."""
     kept, gained = [], []
-    for period in periods:
+    for period in PERIODS:
         clean = picture(kind, period)
         kept.append(min(MOST_PSNR, psnr(clean, model.denoise(clean), 255)))
         noisy = denoiser.corrupt(clean, f"gaussian:{SIGMA}", seed=period)
@@ -90,18 +90,15 @@ def measured(model: denoiser.Denoiser, kind: str, periods: Sequence[int]) -> tup
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", action="append", help="bundled model or weights file (default: unet, unet-photo)")
-    parser.add_argument("--period", action="append", type=int, help=f"of the patterns in pixels (default: {PERIODS})")
-    given = parser.parse_args()
-    models = {Path(name).stem: denoiser.load(name) for name in given.model or ("unet", "unet-photo")}
-    periods = given.period or PERIODS
+    models = {Path(name).stem: denoiser.load(name) for name in parser.parse_args().model or ("unet", "unet-photo")}
     columns = [f"{name}, {what}" for name in models for what in ("PSNR without noise", f"gain at sigma {SIGMA}")]
-    print(f"| mean (and least) over {len(periods)} periods, in dB | {' | '.join(columns)} |")
+    print(f"| mean (and least) over {len(PERIODS)} periods, in dB | {' | '.join(columns)} |")
     print("|---" * (1 + 2 * len(models)) + "|")
     for kind in KINDS:
         cells = [
             f"{np.mean(values):{sign}.1f} ({min(values):{sign}.1f})"
             for model in models.values()
-            for values, sign in zip(measured(model, kind, periods), ("", "+"), strict=True)
+            for values, sign in zip(measured(model, kind), ("", "+"), strict=True)
         ]
         print(f"| {kind} | {' | '.join(cells)} |")
 

@@ -190,6 +190,7 @@ def _usable(blocks: Blocks) -> NDArray[np.intp]:
 
 
 def _level(blocks: Blocks, part: NDArray[np.intp]) -> Level:
+    """The noise in the flat blocks among these."""
     even, odd = _flat(blocks.sums[part])
     chosen = part[_either(even, odd, part.size)]
     mean = float(blocks.coefficients[chosen, 0].mean() / SIDE)
