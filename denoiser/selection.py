@@ -6,7 +6,7 @@ array.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +19,8 @@ from denoiser.images.pixels import split, value_range
 
 LEAST_PIXELS = 64 * 64
 """Of a page whose network is chosen by its noise: on smaller ones looking takes longer than denoising."""
+BRIGHT = 0.999
+"""Share of values that are not above what counts as white in the choice for pages of more than 8 bits."""
 
 
 class Rows(NamedTuple):
@@ -93,10 +95,20 @@ def estimate_page(
                 piece[note.missing] = np.nan
             pieces.append(piece)
     integers = page.dtype.kind in "iu"
+    # Few such pages fill their container, and the choice for one is to be that for the same page times 2.
+    wide = integers and page.dtype.itemsize > 1 and white is None
     return estimate(
         pieces,
         clips=integers,
         step=1 / values.span if integers else 0.0,
         quality=rows.quality,
         depth=8 * page.dtype.itemsize,
+        bright=_brightest(pieces) if wide else 1.0,
     )
+
+
+def _brightest(pieces: Sequence[NDArray[np.float32]]) -> float:
+    """The value below which nearly all others are; 1 where that is none above black."""
+    values = np.concatenate([piece[np.isfinite(piece)] for piece in pieces])
+    found = float(np.quantile(values, BRIGHT)) if values.size else 0.0
+    return found if found > 0 else 1.0

@@ -18,7 +18,7 @@ from denoiser.images.image import Pixels
 
 DRIFT_STD = 2.0
 DRIFT_RANGE = 0.02
-"""The mean may move by so many standard deviations of the input plus this share of the range. Noise that was
+"""The mean may move by so many standard deviations of the input plus this share of the largest value. Noise that was
 clipped at black moves it by up to 0.7 standard deviations, filling dropped pixels by up to 2."""
 CLIPPED_GROWTH = 4.0
 CLIPPED_SHARE = 0.25
@@ -141,7 +141,9 @@ class Checks:
         if not self.finite:
             return "the network returned values that are not numbers"
         spread, drift = self._range(), abs(self.after.mean - self.before.mean)
-        if not math.isfinite(drift) or drift > DRIFT_STD * self.before.std + DRIFT_RANGE * spread:
+        # A container of 32 bits says nothing about the size of values in it.
+        largest = min(spread, max(abs(self.before.low), abs(self.before.high))) if self.before.count else 0.0
+        if not math.isfinite(drift) or drift > DRIFT_STD * self.before.std + DRIFT_RANGE * largest:
             return f"its mean moved from {self.before.mean:.6g} to {self.after.mean:.6g}"
         shares = self._clipped_shares()
         if shares[1] > CLIPPED_GROWTH * shares[0] + CLIPPED_SHARE:

@@ -194,13 +194,16 @@ class Reader:
         return self._without_range(header) or self._too_large(header, limit)
 
     def _without_range(self, header: Header) -> str | None:
-        ranges = (value_range(page.dtype, self.white, self.black) for page in header.pages)
+        ranges = (self._range(page) for page in header.pages)
         if not self.needs_range or all(values.white is not None for values in ranges):
             return None
         return (
             "holds floats, which have no range of their own, and this model works on a known range only: give --white "
             "(and --black), for example --white 1, or use a model such as unet that needs no range"
         )
+
+    def _range(self, page: Page) -> ValueRange:
+        return value_range(page.dtype, self.white, self.black, bounded=self.needs_range)
 
     def _too_large(self, header: Header, limit: int) -> str | None:
         need = max(page.nbytes + page.height * page.width * colours(page) * self.workspace for page in header.pages)
@@ -238,7 +241,7 @@ class Reader:
     def cut(self, source: Source, index: int, rows: tuple[int, int, int, int]) -> Band:
         """One band by itself: of rows ``(top, start, stop, bottom)`` of a page the outer ones are context."""
         page = source.header.pages[index]
-        return self._band(_Window(source, index), page, rows, value_range(page.dtype, self.white, self.black))
+        return self._band(_Window(source, index), page, rows, self._range(page))
 
     def _total(self, page: Page) -> int:
         """Bytes of a page in every shape it takes at once: decoded, computed and assembled again."""
@@ -247,7 +250,7 @@ class Reader:
     def _small(self, source: Source, lease: Callable[[int], Lease]) -> Band:
         page = source.header.pages[0]
         kept = lease(self._total(page))
-        values = value_range(page.dtype, self.white, self.black)
+        values = self._range(page)
         band = self._band(_Window(source, 0), page, (0, 0, page.height, page.height), values)
         band.kept = kept
         return band
@@ -256,7 +259,7 @@ class Reader:
         page = source.header.pages[index]
         streams = source.header.streams
         rows = self.grid.beside(source.header.held).band_rows(page, streams)
-        values = value_range(page.dtype, self.white, self.black)
+        values = self._range(page)
         held = None if streams else lease(page.nbytes)
         window = _Window(source, index)
         for start in range(0, page.height, rows):

@@ -23,8 +23,8 @@ from denoiser.batch.names import shown
 from denoiser.batch.options import BatchOptions
 from denoiser.batch.reading import Band
 from denoiser.errors import DenoiserError
-from denoiser.images import Source, open_source
-from denoiser.images.pixels import FILL_RADIUS, groups, split, value_range
+from denoiser.images import Page, Source, open_source
+from denoiser.images.pixels import FILL_RADIUS, ValueRange, groups, split, value_range
 
 if TYPE_CHECKING:
     from denoiser.batch.auto import Network
@@ -161,7 +161,7 @@ class Verifier:
 
     def _compare(self, found: Verification, sample: _Sample, source: Source, options: BatchOptions) -> Verification:
         page = source.header.pages[sample.page]
-        known = value_range(page.dtype, options.white, options.black)
+        known = self._range(page, options)
         difference = float(np.abs(self._again(sample, source, options) - sample.values).max())
         parts = None if known.white is None else 255 * difference
         found = replace(found, windows=found.windows + 1)
@@ -178,6 +178,9 @@ class Verifier:
             column=sample.column,
         )
 
+    def _range(self, page: Page, options: BatchOptions) -> ValueRange:
+        return value_range(page.dtype, options.white, options.black, bounded=self.denoiser.needs_range)
+
     def _again(self, sample: _Sample, source: Source, options: BatchOptions) -> NDArray[np.float32]:
         """The values of a window, from one piece with a full halo."""
         from denoiser.inference import Piece
@@ -189,9 +192,7 @@ class Verifier:
         # Missing pixels are filled from their surroundings, which are those of the halo too.
         first, fore = max(0, top - FILL_RADIUS), max(0, left - FILL_RADIUS)
         rows = source.read(sample.page, first, min(page.height, bottom + FILL_RADIUS))
-        planes, note = split(
-            rows[:, fore : right + FILL_RADIUS], page, value_range(page.dtype, options.white, options.black)
-        )
+        planes, note = split(rows[:, fore : right + FILL_RADIUS], page, self._range(page, options))
         planes = planes[top - first : bottom - first, left - fore : right - fore]
         above, below = sample.row - top, bottom - sample.row - height
         found = [

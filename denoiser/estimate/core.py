@@ -111,7 +111,13 @@ class Estimate:
 
 
 def estimate(
-    pieces: Sequence[NDArray[np.float32]], *, clips: bool, step: float = 0.0, quality: int | None = None, depth: int = 8
+    pieces: Sequence[NDArray[np.float32]],
+    *,
+    clips: bool,
+    step: float = 0.0,
+    quality: int | None = None,
+    depth: int = 8,
+    bright: float = 1.0,
 ) -> Estimate:
     """Estimate the noise of a picture.
 
@@ -128,6 +134,8 @@ def estimate(
         Of JPEG, where the file says so.
     depth : int
         Bits of each value in the file.
+    bright : float
+        What counts as white in ``spectra``, in units of the full range.
 
     Returns
     -------
@@ -151,7 +159,7 @@ def estimate(
     )
     flat = dct.flat_blocks(cut[1 if count == 3 else 0])
     shared = _shared(cut, flat) if count == 3 else None
-    return Estimate(channels, shared, grid_strength(pieces), quality, depth, spectra_of(cut, flat))
+    return Estimate(channels, shared, grid_strength(pieces), quality, depth, spectra_of(cut, flat, bright))
 
 
 def _channel(levels: Sequence[Level], mean: float, clips: bool, step: float) -> ChannelNoise:

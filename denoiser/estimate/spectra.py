@@ -25,7 +25,7 @@ _YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.
 """Luma and chroma of JFIF: JPEG rounds the coefficients of these."""
 
 
-def spectra_of(cut: Sequence[Blocks], chosen: NDArray[np.intp]) -> NDArray[np.float32]:
+def spectra_of(cut: Sequence[Blocks], chosen: NDArray[np.intp], bright: float = 1.0) -> NDArray[np.float32]:
     """The figures of a picture.
 
     Parameters
@@ -34,18 +34,20 @@ def spectra_of(cut: Sequence[Blocks], chosen: NDArray[np.intp]) -> NDArray[np.fl
         One for each channel.
     chosen : ndarray
         Which blocks are flat.
+    bright : float
+        What counts as full range.
 
     Returns
     -------
     ndarray
         (3, 4, 64), of luma and chroma; (1, 4, 64), of the first channel, where channels are equal or not three.
     """
-    first = cut[0].coefficients
-    if len(cut) != 3 or all(np.array_equal(first, each.coefficients) for each in cut[1:]):
-        return _figures(first, chosen)[None]
-    red, green, blue = (each.coefficients for each in cut)
-    planes = (np.float32(r) * red + np.float32(g) * green + np.float32(b) * blue for r, g, b in _YCC)
-    return np.stack([_figures(plane, chosen) for plane in planes])
+    planes = [each.coefficients if bright == 1 else each.coefficients / np.float32(bright) for each in cut]
+    if len(cut) != 3 or all(np.array_equal(planes[0], plane) for plane in planes[1:]):
+        return _figures(planes[0], chosen)[None]
+    red, green, blue = planes
+    ycc = (np.float32(r) * red + np.float32(g) * green + np.float32(b) * blue for r, g, b in _YCC)
+    return np.stack([_figures(plane, chosen) for plane in ycc])
 
 
 def _figures(plane: NDArray[np.float32], chosen: NDArray[np.intp]) -> NDArray[np.float32]:

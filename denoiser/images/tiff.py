@@ -280,6 +280,9 @@ class _Listing:
         self.dropped += dropped_by(directory, ifd)
         if ifd.compression not in (written_compression(page, ifd), COMPRESSION.OJPEG) and not ifd.bits:
             self.dropped.append(f"{COMPRESSION(ifd.compression).name} compression")
+        if ifd.palette is None and 8 < directory.bitspersample < 8 * page.dtype.itemsize:
+            # Their values stay as they are: it is the container that grows.
+            self.dropped.append(f"samples of {directory.bitspersample} bits (they take {8 * page.dtype.itemsize})")
         if not _is_uncompressed(directory):
             segment = _segment_bytes(directory, page)
             self.largest = max(self.largest, segment)

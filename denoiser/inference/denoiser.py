@@ -347,7 +347,7 @@ class Denoiser:
         return result.reshape(array.shape if array.ndim == 2 else (*array.shape[:-1], colours))
 
     def _range(self, dtype: np.dtype[Any], white: float | None, black: float | None) -> pixels.ValueRange:
-        full_range = pixels.value_range(dtype, white, black)
+        full_range = pixels.value_range(dtype, white, black, bounded=self.needs_range)
         if self.needs_range and full_range.white is None:
             raise UsageError(
                 "this model works on a known value range only, and floats have none: give white (and black), "

@@ -65,6 +65,12 @@ def test_broken_results_are_found(dtype: Any, contrast: float, after: float, wor
     assert words in judged(before, flat(after, dtype))
 
 
+def test_a_wide_container_says_nothing_about_the_size_of_values() -> None:
+    before = noisy(0.5, 0.2).astype(np.int32)
+    assert judged(before, noisy(0.5, 0.01).astype(np.int32)) == ""
+    assert "mean moved" in judged(before, before + 671_556)
+
+
 def test_growing_clipping_is_found() -> None:
     before = noisy(0.5, 0.15)
     after = np.where(before > 127, 255, 0).astype(np.uint8)

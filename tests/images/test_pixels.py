@@ -102,6 +102,19 @@ def test_ranges_come_from_the_container() -> None:
             value_range(np.dtype("f4"), white, black)
 
 
+def test_networks_that_need_no_range_are_not_told_that_of_a_wide_container() -> None:
+    for code in ("u2", "i2", "u4", "i4"):
+        found = value_range(np.dtype(code), bounded=False)
+        assert found.black == 0 and not found.clips
+        assert value_range(np.dtype(code), white=4095, black=64, bounded=False) == ValueRange(64, 4095)
+    assert value_range(np.dtype("u1"), bounded=False) == ValueRange(0, 255)
+    assert value_range(np.dtype("f4"), bounded=False) == ValueRange(0, None)
+    signed = np.array([[[-1000], [0], [2000]]], np.int16)
+    _, note = split(signed, page_of(signed), value_range(signed.dtype, bounded=False))
+    assert note.network_values()[0, :, 0] * 65535 == pytest.approx([-1000, 0, 2000])
+    assert note.white == 0 and np.array_equal(join(note.network_values(), note), signed)
+
+
 def test_what_the_network_sees() -> None:
     signed = np.array([[[-32768], [0], [32767]]], np.int16)
     _, note = split(signed, page_of(signed), value_range(signed.dtype))

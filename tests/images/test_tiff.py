@@ -145,6 +145,14 @@ def test_compression_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         assert images.losses(source.header, "tiff") == ("JPEGXR compression",)
 
 
+def test_packed_samples_keep_their_values_and_the_wider_container_is_named(tmp_path: Path) -> None:
+    pixels = picture("u2") >> 4
+    tifffile.imwrite(tmp_path / "in.tif", pixels, bitspersample=12)
+    with images.open_source(tmp_path / "in.tif") as source:
+        assert np.array_equal(np.squeeze(source.read(0, 0, len(pixels))), np.squeeze(pixels))
+        assert images.losses(source.header, "keep") == ("samples of 12 bits (they take 16)",)
+
+
 @pytest.mark.parametrize("compression", ["png", "webp", "jpegxl", "jpeg2000", "lerc", "lzma"])
 @pytest.mark.parametrize("tile", [None, (32, 32)])
 def test_rare_compressions_are_kept_without_loss(tmp_path: Path, compression: str, tile: tuple[int, int]) -> None:

@@ -66,6 +66,16 @@ def test_floats_without_white_scale(auto: denoiser.AutoDenoiser) -> None:
     np.testing.assert_allclose(auto.denoise(2 * values), 2 * auto.denoise(values), atol=1e-5)
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_a_dim_page_of_16_bit_is_treated_as_a_bright_one(auto: denoiser.AutoDenoiser, model: str) -> None:
+    bright = noisy(KINDS[model]).astype(np.uint16) * 257
+    dim = (bright // 160).astype(np.uint16)  # 409 at most
+    assert auto.choose(bright).model == auto.choose(dim).model == model
+    before, after = (np.std(each.astype(float)) for each in (dim, auto.denoise(dim)))
+    assert after < before / 4
+    assert auto.choose(np.zeros_like(dim)).model == UNET
+
+
 def test_nothing_stays_nothing_and_nonsense_is_refused(auto: denoiser.AutoDenoiser) -> None:
     for shape in ((0, 96, 88, 3), (0, 5)):
         assert auto.denoise(np.zeros(shape, np.uint8)).shape == shape

@@ -363,6 +363,14 @@ def test_float_results_scale_with_the_input() -> None:
         assert np.allclose(WHOLE.denoise(array * np.float32(factor)), found * factor, rtol=1e-5, atol=1e-6 * factor)
 
 
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "uint32", "int32"])
+def test_integers_that_use_little_of_their_container_are_as_floats(dtype: str) -> None:
+    dim = np.random.default_rng(0).normal(500, 100, (20, 24, 3)).round().astype(dtype)
+    for values in (dim, dim * 16):
+        expected = WHOLE.denoise(values.astype(np.float32)).clip(np.iinfo(dtype).min, np.iinfo(dtype).max)
+        assert np.abs(WHOLE.denoise(values) - expected).max() <= 0.51
+
+
 def test_missing_pixels_stay_and_do_not_spread() -> None:
     array = np.random.default_rng(0).normal(1, 0.1, (30, 30)).astype(np.float32)
     array[3, 4], array[20, 20] = np.nan, np.inf
