@@ -97,6 +97,17 @@ def test_errors_are_larger_where_the_model_is_less_certain(name: str) -> None:
     assert 0.5 < np.sqrt(np.mean(error**2) / np.mean(stated**2)) < 2, "deviations are of the size of the errors"
 
 
+@pytest.mark.parametrize("name", ["unet", "unet-photo"])
+def test_narrow_tiles_of_a_photograph_differ_by_less_than_a_step_of_8_bits(name: str) -> None:
+    from skimage.data import coffee
+
+    noise = np.random.default_rng(0).normal(0, 5, (320, 320, 3))
+    seen = (np.clip(coffee()[:320, :320] + noise, 0, 255) / 255).astype(np.float32)
+    whole, tiled = (denoiser.load(name, device="cpu", precision="fp32", tile=tile) for tile in ("none", 192))
+    assert tiled.context_rows < whole.context_rows
+    assert 255 * np.abs(tiled.denoise(seen) - whole.denoise(seen)).max() < 0.5
+
+
 def test_every_stored_result_belongs_to_a_model() -> None:
     assert {path.stem for path in FOLDER.glob("*.png")} == set(weights.bundled())
 
