@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from denoiser.estimate import WHITE_MODEL, Advice, Estimate, choose, estimate, few, windows
+from denoiser.estimate import PIXELS, WHITE_MODEL, Advice, Estimate, choose, estimate, few, windows
 from denoiser.images import Page
 from denoiser.images.image import Pixels
 from denoiser.images.pixels import split, value_range
@@ -58,7 +58,7 @@ def settled(page: Page, white: float | None) -> Advice | None:
 
 
 def advise(rows: Rows, white: float | None = None, black: float | None = None) -> Advice:
-    """Choose the network of a page, from fewer pixels than :func:`estimate_page` would look at.
+    """Choose the network of a page, by a quick look.
 
     Parameters
     ----------
@@ -66,11 +66,11 @@ def advise(rows: Rows, white: float | None = None, black: float | None = None) -
         As :func:`estimate_page`.
     """
     page = rows.page
-    return settled(page, white) or choose(estimate_page(rows, white, black, few(page.height, page.width)))
+    return settled(page, white) or choose(estimate_page(rows, white, black, quick=True))
 
 
 def estimate_page(
-    rows: Rows, white: float | None = None, black: float | None = None, pixels: int | None = None
+    rows: Rows, white: float | None = None, black: float | None = None, *, quick: bool = False
 ) -> Estimate:
     """Estimate the noise of a page, from a bounded part of its pixels.
 
@@ -79,12 +79,12 @@ def estimate_page(
     rows : Rows
     white, black : float or None
         As :func:`denoiser.images.pixels.value_range`. Floats without white count as 0 to 1.
-    pixels : int or None
-        How many are looked at, at most; None as :func:`denoiser.estimate.windows`.
+    quick : bool
+        Take no longer than the choice of a network needs: of fewer pixels, and not by their brightness.
     """
     page = rows.page
     values = value_range(page.dtype, white, black)
-    strips = windows(page.height, page.width) if pixels is None else windows(page.height, page.width, pixels)
+    strips = windows(page.height, page.width, few(page.height, page.width) if quick else PIXELS)
     pieces: list[NDArray[np.float32]] = []
     for strip in strips:
         stored = rows.read(strip.start, strip.stop)
@@ -104,6 +104,7 @@ def estimate_page(
         quality=rows.quality,
         depth=8 * page.dtype.itemsize,
         bright=_brightest(pieces) if wide else 1.0,
+        by_light=not quick,
     )
 
 

@@ -33,7 +33,7 @@ from PIL import Image
 
 import denoiser
 from denoiser import weights
-from denoiser.estimate import MODELS, Estimate, choose, few
+from denoiser.estimate import MODELS, Estimate, choose
 from denoiser.estimate.rule import PATH, Rule, figures, is_gray, rules
 from denoiser.images import Page
 from denoiser.metrics import psnr
@@ -121,7 +121,7 @@ def looked_at(picture: Picture) -> Estimate:
     pixels = picture.reshape(*picture.shape[:2], -1)
     height, width, channels = pixels.shape
     rows = Rows(Page(height, width, channels, pixels.dtype), lambda start, stop: pixels[start:stop])
-    return estimate_page(rows, pixels=few(height, width))
+    return estimate_page(rows, quick=True)
 
 
 def example(networks: Sequence[denoiser.Denoiser], clean: Picture, noise: str, seed: int) -> Example:

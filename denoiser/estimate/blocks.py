@@ -176,10 +176,10 @@ def levels_of(blocks: Blocks) -> list[Level]:
     return [_level(blocks, part) for part in np.array_split(order, bins) if part.size]
 
 
-def flat_blocks(blocks: Blocks) -> NDArray[np.intp]:
-    """The flat blocks of all, whatever their brightness: not others where more of a picture is looked at."""
+def whole_of(blocks: Blocks) -> list[Level]:
+    """Noise at one level, that of all brightness: its blocks are not others where more of a picture is looked at."""
     usable = _usable(blocks)
-    return usable[_either(*_flat(blocks.sums[usable]), usable.size)]
+    return [_level(blocks, usable)] if usable.size else []
 
 
 def _usable(blocks: Blocks) -> NDArray[np.intp]:

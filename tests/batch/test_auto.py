@@ -193,7 +193,10 @@ def test_a_page_whose_noise_cannot_decide_goes_to_the_first_network(tmp_path: Pa
     for name, (model, words) in expected.items():
         assert told[name]["model"] == model and words in told[name]["reason"]
     estimated = {each.source.name: each.pages[0].advice for each in estimate_files(folder).files}
-    assert {name: vars(advice) for name, advice in estimated.items()} == told
+    # A run looks less closely, which may show in the figures.
+    assert {name: (each.model, each.reason.split(" (")[0]) for name, each in estimated.items()} == {
+        name: (each["model"], each["reason"].split(" (")[0]) for name, each in told.items()
+    }
     ranged = run(folder / "float.tif", tmp_path / "ranged.tif", options(white=1.0))
     assert ranged.files[0].choice["model"] == PHOTO
 

@@ -51,7 +51,9 @@ def test_it_chooses_as_for_a_file(auto: denoiser.AutoDenoiser, tmp_path: Path) -
     for name, pixels in pictures.items():
         Image.fromarray(pixels).save(tmp_path / name)
     for file in estimate_files(tmp_path).files:
-        assert auto.choose(pictures[file.source.name], alpha="rgba" in file.source.name) == file.pages[0].advice
+        found, advice = auto.choose(pictures[file.source.name], alpha="rgba" in file.source.name), file.pages[0].advice
+        # A run looks less closely, which may show in the figures.
+        assert found.model == advice.model and found.reason.split(" (")[0] == advice.reason.split(" (")[0]
 
 
 def test_a_stack_goes_by_its_first_picture(auto: denoiser.AutoDenoiser) -> None:
