@@ -97,6 +97,17 @@ def test_errors_are_larger_where_the_model_is_less_certain(name: str) -> None:
     assert 0.5 < np.sqrt(np.mean(error**2) / np.mean(stated**2)) < 2, "deviations are of the size of the errors"
 
 
+@pytest.mark.parametrize("ensemble", [1, 2])
+def test_bf16_does_not_round_pictures_of_16_bits(ensemble: int) -> None:
+    clean = 1000 + scene()[:, :, 0].astype(float)
+    seen = np.rint(clean + np.random.default_rng(0).normal(0, 20, clean.shape)).astype(np.uint16)
+    half, full = (
+        denoiser.load("unet", device="cpu", precision=precision, ensemble=ensemble).denoise(seen).astype(float)
+        for precision in ("bf16", "fp32")
+    )
+    assert np.sqrt(np.mean((half - full) ** 2)) < 0.8  # 1.9 where each value is one number
+
+
 @pytest.mark.parametrize("name", ["unet", "unet-photo"])
 def test_narrow_tiles_of_a_photograph_differ_by_less_than_a_step_of_8_bits(name: str) -> None:
     from skimage.data import coffee

@@ -19,7 +19,7 @@ from denoiser.inference import devices, probes, sizing
 from denoiser.inference import uncertainty as stating
 from denoiser.inference.batching import Piece
 from denoiser.inference.engine import CpuEngine, Engine, make_engine
-from denoiser.inference.network import needs_of
+from denoiser.inference.network import FINE, needs_of
 from denoiser.inference.options import InferenceOptions
 from denoiser.inference.sizing import Sizing
 from denoiser.inference.stacks import as_pages, page_of
@@ -256,7 +256,11 @@ class Denoiser:
     def _precision_of(self, piece: Piece) -> str:
         # fp16 ends at 65504 and loses digits below 6e-5. Where nobody knows the range of the values that
         # would spoil them silently, so they are computed in fp32; bf16 has the exponents of fp32.
-        return "fp32" if self.precision == "fp16" and piece.white == 0 else self.precision
+        if self.precision == "fp16" and piece.white == 0:
+            return "fp32"
+        # bf16 has 8 bits, as many as such pictures.
+        wide = self.precision == "bf16" and piece.values.dtype != np.uint8
+        return FINE if wide and self.needs.splits else self.precision
 
     def denoise(
         self,

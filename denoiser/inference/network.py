@@ -25,7 +25,11 @@ FLOW_ROWS = 16
 FLOW_FROM = CPU_WINDOW
 """Windows of more pixels are computed so; for smaller ones it is not worth it, unless they are wide."""
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+FINE = "bf16, fine"
+"""bf16 that takes each value of a picture as two numbers, a tenth slower. One holds 8 bits, enough for pictures of 8
+bits: with one, detail around 1100 under noise of 20 came out with an error of 3.7, with two, as in fp32, with 3.0."""
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, FINE: torch.bfloat16, "fp16": torch.float16}
 
 
 def needs_of(module: nn.Module) -> Needs:
@@ -45,7 +49,8 @@ class Network:
         In fp32; it is copied, never changed.
     device : torch.device
     precision : str
-        ``fp32``, ``bf16`` or ``fp16``: weights and activations. Scaling and subtraction are in fp32 always.
+        ``fp32``, ``bf16``, :data:`FINE` or ``fp16``: weights and activations. Scaling and subtraction are in fp32
+        always.
     """
 
     def __init__(self, module: nn.Module, device: torch.device, precision: str) -> None:
@@ -54,6 +59,9 @@ class Network:
         self.dtype = DTYPES[precision]
         self.takes_sigma = needs_of(module).takes_sigma
         self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        if precision == FINE:
+            whole: Any = self.module
+            whole.split_input()
         self.module.to(device=device, dtype=self.dtype)
         self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
         # On other devices large windows cost no more per pixel than small ones.
@@ -92,7 +100,8 @@ class Network:
         return deviation.float()
 
     def _planes(self, x: Tensor) -> Tensor:
-        return x.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        x = x if self.precision == FINE else x.to(self.dtype)
+        return x.contiguous(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def compute(

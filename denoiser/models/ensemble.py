@@ -51,6 +51,11 @@ class Ensemble(nn.Module):
         # Rows from top to bottom are no rows of a picture that is turned.
         return replace(needs, flows=False)
 
+    def split_input(self) -> None:
+        """As that of the network, where it has one."""
+        module: Any = self.module
+        module.split_input()
+
     def forward(self, x: Tensor, *levels: Tensor) -> Tensor:
         total: Tensor | None = None
         for turns, mirrored in self.views:

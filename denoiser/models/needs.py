@@ -32,6 +32,9 @@ class Needs:
     flows : bool
         True where ``flow()`` begins a pass down one picture (:class:`denoiser.models.rows.Flow`) that gives what
         ``forward`` gives, a few rows at a time.
+    splits : bool
+        True where ``split_input()`` makes the network take fp32 pictures whatever the type of its weights, as sums of
+        two numbers of that type: a single one in bf16 has 8 bits.
     precisions : tuple of str
         The precisions in which the network may run: ``fp32``, ``bf16``, ``fp16``. ``fp32`` is always among them.
     """
@@ -43,6 +46,7 @@ class Needs:
     needs_range: bool = False
     states_uncertainty: bool = False
     flows: bool = False
+    splits: bool = False
     precisions: tuple[str, ...] = PRECISIONS
 
     def __post_init__(self) -> None:

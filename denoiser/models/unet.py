@@ -113,6 +113,7 @@ class UNet(Network):
         self.decoder = nn.ModuleList(_blocks(c, n) for c, n in zip(channels[:-1], config.blocks, strict=False))
         self.tail = nn.Conv2d(channels[0], 3 * stem**2, 3, padding=1, bias=False)
         nn.init.zeros_(self.tail.weight)
+        self._is_split = False
 
     @property
     def needs(self) -> Needs:
@@ -125,7 +126,16 @@ class UNet(Network):
             multiple_of=coarsest,
             receptive_field=reach + coarsest - 1,
             flows=True,
+            splits=True,
         )
+
+    def split_input(self) -> None:
+        """Take pictures in fp32, each value as what the type of the weights makes of it and what that leaves over."""
+        colours = self.needs.channels * self.config.stem**2
+        weight = torch.cat([self.head.weight[:, :colours], self.head.weight], dim=1)
+        self.head = nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1, bias=False)
+        self.head.weight = nn.Parameter(weight.detach(), requires_grad=False)
+        self._is_split = True
 
     def forward(self, x: Tensor, white: Tensor) -> Tensor:
         x = self.head(self._planes(x, white))
@@ -154,7 +164,10 @@ class UNet(Network):
         return Flow(self._planes, parts, partial(F.pixel_shuffle, upscale_factor=self.config.stem), len(self.down))
 
     def _planes(self, x: Tensor, white: Tensor) -> Tensor:
-        """What the first convolution sees, (N, 4 s s, H/s, W/s)."""
-        x = torch.cat([x, white.expand(-1, 1, x.shape[2], x.shape[3])], dim=1)  # (N, 4, H, W)
+        """What the first convolution sees, (N, 4 s s, H/s, W/s), or (N, 7 s s, H/s, W/s) where the input is split."""
+        if self._is_split:
+            kept = x.to(white.dtype)
+            x = torch.cat([(x - kept).to(white.dtype), kept], dim=1)
+        x = torch.cat([x, white.expand(-1, 1, x.shape[2], x.shape[3])], dim=1)
         # pixel_unshuffle drops channels_last; every convolution after it would pay for the reorder.
         return F.pixel_unshuffle(x, self.config.stem).contiguous(memory_format=torch.channels_last)
