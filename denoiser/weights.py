@@ -101,6 +101,8 @@ def resolve(name_or_path: str | Path) -> Path:
         If there is no such model or file, or the file is not ``.safetensors``.
     """
     models = bundled()
+    if str(name_or_path) == AUTO:
+        raise UnavailableError(f"{AUTO} is no network but the choice between {' and '.join(MODELS)}: name one of these")
     if str(name_or_path) in models:
         return models[str(name_or_path)]
     path = Path(name_or_path)

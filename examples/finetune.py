@@ -9,6 +9,7 @@ WORK_DIR/pages and WORK_DIR/held-out (before the first call) to measure on them 
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,7 @@ def main() -> None:
     for folder, count, seed in ((pages, 15, 0), (held_out, 5, 1)):
         if not folder.exists():
             make_pages(folder, count, seed)
+    shutil.rmtree(tuned, ignore_errors=True)  # the result of an earlier call, which no other run may replace
     train = ["train", pages, "--init", "unet", "--lr", "3e-4", "--max-time", arguments.max_time, "--out", tuned]
     measure = ["benchmark", held_out, "--classical", "none", "--model", "unet", "--model", tuned / "model.safetensors"]
     noise = ["--noise", "gaussian:15", "--noise", "gaussian:25", "--noise", "gaussian:50"]

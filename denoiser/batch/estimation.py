@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 
 from denoiser import selection
@@ -22,6 +23,7 @@ from denoiser.batch.names import shown
 from denoiser.errors import DenoiserError, ExitCode
 from denoiser.estimate import Advice, Estimate, choose, quality_of, windows
 from denoiser.images import SUFFIXES, Header, Source, open_source
+from denoiser.images.image import Pixels
 from denoiser.images.jpeg import JpegRecord
 from denoiser.images.metadata import Metadata
 from denoiser.progress import Progress, Silent
@@ -30,6 +32,8 @@ from denoiser.selection import Rows
 SCHEMA = "denoiser.estimate/1"
 PAGES = 8
 """Pages of a stack that are looked at, evenly spread from the first to the last."""
+FAR_BEYOND_WHITE = 2.0
+"""As for ``corrupt``: floats without a declared range count as 0 to 1, and above this the user is told so."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class PageEstimate:
         Of the page, in pixels.
     sampled : int
         Pixels of it that were looked at.
+    beyond : bool
+        Whether it holds floats far above 1, which counts as their white.
     """
 
     page: int
@@ -52,6 +58,7 @@ class PageEstimate:
     sampled: int
     estimate: Estimate
     advice: Advice
+    beyond: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -181,6 +188,12 @@ def estimate_files(
             progress.note(f"{shown(result.source)}: {result.failure}", "error")
         progress.advance(1)
     progress.finish()
+    if beyond := [each for each in files if any(page.beyond for page in each.pages)]:
+        progress.note(
+            f"{shown(beyond[0].source)}: holds floats above 1, which is their white here; give --white N where it is "
+            "another",
+            "warning",
+        )
     readable = sum(not each.failure for each in found.files)
     message = ""
     if not readable:
@@ -230,11 +243,20 @@ def _spread(count: int) -> list[int]:
 
 
 def _page(source: Source, index: int, options: EstimateOptions) -> PageEstimate:
-    page = source.header.pages[index]
-    found = selection.estimate_page(_rows(source, index), options.white, options.black)
+    page, rows, brightest = source.header.pages[index], _rows(source, index), 0.0
+    has_range = page.dtype.kind in "iu" or options.white is not None
+
+    def read(start: int, stop: int) -> Pixels:
+        nonlocal brightest
+        stored = rows.read(start, stop)
+        if not has_range:
+            brightest = max(brightest, float(stored.max(initial=0, where=np.isfinite(stored))))
+        return stored
+
+    found = selection.estimate_page(rows._replace(read=read), options.white, options.black)
     sampled = sum(strip.pixels for strip in windows(page.height, page.width))
     advice = selection.settled(page, options.white) or choose(found)
-    return PageEstimate(index, page.height, page.width, sampled, found, advice)
+    return PageEstimate(index, page.height, page.width, sampled, found, advice, brightest > FAR_BEYOND_WHITE)
 
 
 def advise(source: Source, index: int, white: float | None = None, black: float | None = None) -> Advice:

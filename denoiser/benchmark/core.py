@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from denoiser.benchmark import blind, gate, methods, protocol, report
 from denoiser.benchmark.album import BUDGET, Album
-from denoiser.benchmark.job import INPUT, Found, Job, Key, Steps, largest, megapixels_of
+from denoiser.benchmark.job import INPUT, Found, Job, Key, Steps, largest, megapixels_of, size_of
 from denoiser.benchmark.methods import Method
 from denoiser.benchmark.options import BenchmarkOptions
 from denoiser.benchmark.pictures import (
@@ -59,6 +59,10 @@ def benchmark(options: BenchmarkOptions, progress: Progress | None = None) -> Re
     subjects, failures = find(options)
     compared = methods.load(options)
     _check_names(compared, options)
+    if baseline is not None:
+        facts = protocol.describe(options, (), ())
+        sizes = {subject.name: size_of(subject, options) for subject in subjects}
+        gate.check_plan(baseline, facts, sizes, _gated(compared, options))
     shots = len(options.specs or (1,)) * len(compared)
     album = Album(BUDGET if options.report is not None else 0, len(subjects) * (shots + len(options.restored)))
     job = Job(options, compared, album, largest(subjects, options))
@@ -86,7 +90,7 @@ def benchmark(options: BenchmarkOptions, progress: Progress | None = None) -> Re
     result_gate = None
     if baseline is not None and found:
         with_truth = tuple(row for row in rows if isinstance(row, Row))
-        gate.check(baseline, facts, pictures, with_truth)
+        gate.check(baseline, pictures, with_truth)
         result_gate = gate.compare(baseline, with_truth, options.max_drop)
     result = Result(facts, pictures, rows, tuple(failures), time.perf_counter() - began, result_gate)
     if options.report is not None:
@@ -102,6 +106,13 @@ def _check_names(compared: list[Method], options: BenchmarkOptions) -> None:
         if name in names:
             raise UsageError(f"{folder}: {name!r} is another row's name already; rename the folder")
         names.append(name)
+
+
+def _gated(compared: list[Method], options: BenchmarkOptions) -> list[Key]:
+    """The rows that a baseline is compared with."""
+    noises, models = options.specs or (_label(options),), [each.name for each in compared if each.kind in gate.GATED]
+    folders = [restored_name(folder, options.restored) for folder in options.restored]
+    return [(noise, name) for noise in noises for name in (*models, *folders)]
 
 
 def _measure(subject: Subject, job: Job, steps: Steps) -> Found:

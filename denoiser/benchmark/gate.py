@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from denoiser.benchmark.job import Key
 from denoiser.benchmark.result import BLIND, SCHEMA, Comparison, Fall, Gate, Measured, Row, Score, rows_from_json
 from denoiser.errors import UsageError
 from denoiser.metrics import mean_of
@@ -42,22 +44,35 @@ def read(path: Path) -> Baseline:
         raise UsageError(f"{path}: not JSON; write a baseline with `denoiser benchmark --json`") from error
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise UsageError(f"{path}: not a {SCHEMA} document; write a baseline with `denoiser benchmark --json`")
-    if document.get("protocol", {}).get("name") == BLIND:
-        raise UsageError(f"{path}: measured without the truth, there is no PSNR to compare with")
     try:
+        protocol = dict(document["protocol"])
+        if protocol["name"] == BLIND:
+            raise UsageError(f"{path}: measured without the truth, there is no PSNR to compare with")
         pictures = {each["name"]: Measured(**each) for each in document["pictures"]}
-        return Baseline(path, dict(document["protocol"]), pictures, rows_from_json(document["rows"]))
-    except (KeyError, TypeError) as error:
+        return Baseline(path, protocol, pictures, rows_from_json(document["rows"]))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{path}: a damaged baseline, {error} is not as expected; write it again") from error
 
 
-def check(baseline: Baseline, protocol: dict[str, Any], pictures: tuple[Measured, ...], rows: tuple[Row, ...]) -> None:
-    """Make sure that both measured the same pictures in the same way.
+def check_plan(
+    baseline: Baseline, protocol: dict[str, Any], sizes: Mapping[str, tuple[int, int]], rows: Collection[Key]
+) -> None:
+    """Make sure before the work that it can be compared.
+
+    Parameters
+    ----------
+    baseline : Baseline
+    protocol : dict
+        As of the result.
+    sizes : dict
+        Name -> height and width of what is going to be measured of each picture.
+    rows : collection of Key
+        Those that are going to be compared.
 
     Raises
     ------
     UsageError
-        If a difference would be that of the measurement.
+        If a difference would be that of the measurement, or no row of the baseline fits.
     """
     for key in ("name", "seed"):
         if baseline.protocol.get(key) != protocol[key]:
@@ -65,11 +80,29 @@ def check(baseline: Baseline, protocol: dict[str, Any], pictures: tuple[Measured
                 f"{baseline.path}: measured with {key} {baseline.protocol.get(key)}, this with {protocol[key]}; "
                 "only equal protocols can be compared"
             )
-    common = [picture for picture in pictures if picture.name in baseline.pictures]
+    common = sizes.keys() & baseline.pictures.keys()
     if not common:
         raise UsageError(f"{baseline.path}: measured on other pictures, none of the names is the same")
-    for picture in common:
-        if picture.sha256 != baseline.pictures[picture.name].sha256:
+    for name in sorted(common):
+        old, (height, width) = baseline.pictures[name], sizes[name]
+        if (old.height, old.width) != (height, width):
+            raise UsageError(
+                f"{baseline.path}: measured {old.width} x {old.height} pixels of {name}, this {width} x {height}; give "
+                "the same --crop, or write the baseline again"
+            )
+    partners(baseline, rows)
+
+
+def check(baseline: Baseline, pictures: tuple[Measured, ...], rows: tuple[Row, ...]) -> None:
+    """Make sure that both measured the same pixels with the same noise.
+
+    Raises
+    ------
+    UsageError
+        If a difference would be that of the measurement.
+    """
+    for picture in pictures:
+        if picture.name in baseline.pictures and picture.sha256 != baseline.pictures[picture.name].sha256:
             raise UsageError(f"{baseline.path}: {picture.name} was another picture then; write the baseline again")
     before = {
         (row.noise, score.picture): score.mse for row in baseline.rows if row.kind == "input" for score in row.scores
@@ -84,10 +117,10 @@ def check(baseline: Baseline, protocol: dict[str, Any], pictures: tuple[Measured
                 )
 
 
-def compare(baseline: Baseline, rows: tuple[Row, ...], max_drop: float) -> Gate:
-    """Compare each row of a model or of restored pictures with its row of the baseline.
+def partners(baseline: Baseline, rows: Collection[Key]) -> dict[Key, Row]:
+    """The baseline's row for each row of a model or of restored pictures that it has one for.
 
-    A row is found by method and noise. Where both have one gated method alone, they are compared whatever their
+    A row is found by noise and method. Where both have one gated method alone, they are compared whatever their
     names: that is how new weights are held against old ones.
 
     Raises
@@ -95,16 +128,21 @@ def compare(baseline: Baseline, rows: tuple[Row, ...], max_drop: float) -> Gate:
     UsageError
         If no row of the baseline fits.
     """
-    then = {(row.method, row.noise): row for row in baseline.rows if row.kind in GATED}
-    now = [row for row in rows if row.kind in GATED]
-    old_names, new_names = {method for method, _ in then}, {row.method for row in now}
+    then = {(row.noise, row.method): row for row in baseline.rows if row.kind in GATED}
+    old_names, new_names = {method for _, method in then}, {method for _, method in rows}
     alias = next(iter(old_names)) if len(old_names) == len(new_names) == 1 else None
-    pairs = [(row, then.get((alias or row.method, row.noise))) for row in now]
-    found = tuple(_compare(row, old, max_drop) for row, old in pairs if old is not None)
+    found = {key: then[key[0], alias or key[1]] for key in rows if (key[0], alias or key[1]) in then}
     if not found:
-        has = ", ".join(f"{method} on {noise}" for method, noise in sorted(then)) or "no model"
+        has = ", ".join(f"{method} on {noise}" for noise, method in sorted(then)) or "no model"
         raise UsageError(f"{baseline.path}: has no row to compare with; it has {has}")
-    return Gate(str(baseline.path), max_drop, found)
+    return found
+
+
+def compare(baseline: Baseline, rows: tuple[Row, ...], max_drop: float) -> Gate:
+    """Compare each row with its row of the baseline, as :func:`partners` finds it."""
+    now = {(row.noise, row.method): row for row in rows if row.kind in GATED}
+    found = partners(baseline, now)
+    return Gate(str(baseline.path), max_drop, tuple(_compare(now[key], old, max_drop) for key, old in found.items()))
 
 
 def _compare(row: Row, old: Row, max_drop: float) -> Comparison:

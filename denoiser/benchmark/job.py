@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -81,8 +81,14 @@ def largest(subjects: list[Subject], options: BenchmarkOptions) -> str:
 
 def megapixels_of(subject: Subject, options: BenchmarkOptions) -> float:
     """How much of a picture is measured."""
-    crop = crop_of(options) or math.inf
-    return min(subject.source.page.height, crop) * min(subject.source.page.width, crop) / 1e6
+    height, width = size_of(subject, options)
+    return height * width / 1e6
+
+
+def size_of(subject: Subject, options: BenchmarkOptions) -> tuple[int, int]:
+    """Height and width of what is measured of a picture."""
+    page, crop = subject.source.page, crop_of(options) or sys.maxsize
+    return min(page.height, crop), min(page.width, crop)
 
 
 class Steps:

@@ -97,7 +97,7 @@ def _models(options: BenchmarkOptions) -> list[Method]:
             Method(
                 name,
                 "model",
-                _restorer(model, networks.values()),
+                _restorer(model, networks.values(), options),
                 sum(card.parameters for card in cards),
                 max(card.macs_per_pixel for card in cards) * options.ensemble,
                 weights.model_hash(name),
@@ -110,18 +110,18 @@ def _models(options: BenchmarkOptions) -> list[Method]:
 
 
 def _restorer(
-    model: Denoiser | AutoDenoiser, networks: Collection[Denoiser]
+    model: Denoiser | AutoDenoiser, networks: Collection[Denoiser], options: BenchmarkOptions
 ) -> Callable[[Picture, float], NDArray[Any]]:
-    """A model as a method. It is told the range of integers, as by ``denoiser run``, and of floats if it asks."""
+    """A model as a method. It is told what the user declares, as in a run, and the range of floats if it asks."""
     takes_sigma = any(network.needs.takes_sigma for network in networks)
     asks = takes_sigma or any(network.needs_range for network in networks)
 
     def restore(noisy: Picture, rms: float) -> NDArray[Any]:
         integers = noisy.stored.dtype.kind in "iu"
         sigma = rms * 255 if takes_sigma else None
-        white = noisy.range.white if integers else 1.0 if asks else None
-        black = noisy.range.black if integers else None
-        restored = model.denoise(noisy.stored, white=white, black=black, sigma=sigma)
+        white, black = (options.white, options.black) if integers else (1.0 if asks else None, None)
+        # As one page of a stack: many channels by themselves may as well be pictures.
+        restored = model.denoise(noisy.stored[None], white=white, black=black, sigma=sigma)[0]
         return Picture(restored, noisy.range, noisy.depth).values
 
     return restore

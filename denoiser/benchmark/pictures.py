@@ -198,7 +198,9 @@ def _pair(subjects: list[Subject], failures: list[Failure], folder: Path, root: 
 
 def _key(name: str) -> str:
     """A name without its suffix, so that ``a.png`` finds ``a.tif``; the page's number stays."""
-    path, mark, index = name.partition("#")
+    path, mark, index = name.rpartition("#")
+    if not index.isdecimal():  # a mark in the file's own name, which ends in a suffix
+        path, mark, index = name, "", ""
     return path.rpartition(".")[0] + mark + index
 
 

@@ -127,11 +127,11 @@ def _merit(row: AnyRow) -> float:
 def _chart(result: Result, figure: str) -> Chart:
     """PSNR or SSIM against the noise; one mark per row, joined where the noise has levels."""
     title, digits = ("PSNR (dB)", 2) if figure == "psnr" else ("SSIM", 3)
-    noises = list(by_noise(result))
-    positions = dict(zip(noises, _positions(noises), strict=True))
     found = [(row, mean) for row in result.rows if (mean := row.mean(figure)) is not None]
     if not found:
         return Chart(title, [], [], [])
+    noises = list(by_noise(result))
+    positions = dict(zip(noises, _positions(noises), strict=True))
     low, high = min(mean.mean for _, mean in found), max(mean.mean for _, mean in found)
     margin = (high - low) * 0.06 or 0.5
     low, high = low - margin, high + margin

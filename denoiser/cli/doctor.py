@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 import typer
 
 from denoiser.cli import console
 from denoiser.cli import options as o
 from denoiser.errors import ExitCode
+
+if TYPE_CHECKING:
+    from denoiser.inference.diagnosis import Diagnosis
 
 
 def doctor(model: o.Model = "unet", device: o.Device = "auto", json: o.Json = False) -> None:
@@ -14,9 +21,10 @@ def doctor(model: o.Model = "unet", device: o.Device = "auto", json: o.Json = Fa
 
     Takes some seconds. Exit code 4 when something that a run needs does not work.
     """
+    from denoiser import weights
     from denoiser.inference import diagnosis
 
-    found = diagnosis.diagnose(model, device)
+    found = _together([diagnosis.diagnose(name, device) for name in weights.names(model)])
     if json:
         console.print_json(found.to_json())
     else:
@@ -24,3 +32,14 @@ def doctor(model: o.Model = "unet", device: o.Device = "auto", json: o.Json = Fa
 
         tables.show_diagnosis(found)
     raise typer.Exit(ExitCode.UNAVAILABLE if found.problems else ExitCode.OK)
+
+
+def _together(found: Sequence[Diagnosis]) -> Diagnosis:
+    """One diagnosis of all networks of ``auto``: the trials of one after those of the other."""
+    return replace(
+        found[0],
+        model=", ".join(each.model for each in found),
+        precision=found[0].precision if all(each.precision for each in found) else "",
+        trials=tuple(trial for each in found for trial in each.trials),
+        problems=tuple(dict.fromkeys(problem for each in found for problem in each.problems)),
+    )

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from denoiser.batch.names import shown
+from denoiser.cli.console import to_stdout
 
 if TYPE_CHECKING:
     from denoiser.batch.estimation import EstimateReport, FileEstimate, PageEstimate
@@ -20,15 +21,26 @@ COLUMNS = (
     *("source", "page", "channel", "sigma", "gain", "read", "horizontal", "vertical", "rolloff", "noise"),
     *("grid", "quality", "model", "reason", "failure"),
 )
+LEAST_WIDTH = 7
+"""Characters of a file's name in one line: what 80 leave beside the widest figures."""
+LARGE = 1000
+"""Figures from here on are rounded to two digits."""
 NAMES = {1: ("gray",), 3: ("red", "green", "blue")}
 
 
+@to_stdout()
 def show(report: EstimateReport) -> None:
     """A row for each page, in it a line for each channel; few columns, so that the table fits 80 characters."""
     table = Table(show_lines=True)
     for heading in ("file", "channel", "sigma", "gain", "read", "corr. h, v", "noise, model"):
         file = heading == "file"
-        table.add_column(heading, justify="left" if file else "right", overflow="fold", no_wrap=not file)
+        table.add_column(
+            heading,
+            justify="left" if file else "right",
+            overflow="fold",
+            no_wrap=not file,
+            min_width=LEAST_WIDTH if file else None,
+        )
     table.columns[1].justify = table.columns[-1].justify = "left"
     for each in report.files:
         for page in each.pages:
@@ -44,13 +56,18 @@ def _cells(file: FileEstimate, page: PageEstimate) -> list[str]:
     channels = page.estimate.channels
     columns = (
         (_name(index, len(channels)) for index in range(len(channels))),
-        (f"{each.sigma:.2f}" for each in channels),
-        (f"{each.gain:.4f}" for each in channels),
-        (f"{each.read:.2f}" for each in channels),
+        (_figure(each.sigma, 2) for each in channels),
+        (_figure(each.gain, 4) for each in channels),
+        (_figure(each.read, 2) for each in channels),
         (f"{each.horizontal:.2f}, {each.vertical:.2f}" for each in channels),
         filter(None, (page.estimate.kind, _jpeg(page), page.advice.model)),
     )
     return [f"{name} #{page.page}" if file.count > 1 else name, *("\n".join(lines) for lines in columns)]
+
+
+def _figure(value: float, digits: int) -> str:
+    """A number that leaves room for the others, however large it is."""
+    return f"{value:.{digits}f}" if abs(value) < LARGE else f"{value:.1e}"
 
 
 def _jpeg(page: PageEstimate) -> str:

@@ -67,7 +67,10 @@ def train(
     patience: Annotated[
         int | None, o.option("--patience", metavar="N", min=1, help="End after N validations without a better score.")
     ] = None,
-    arch: Annotated[str, o.option("--arch", metavar="NAME", help="Architecture to train from fresh weights.")] = "unet",
+    arch: Annotated[
+        str | None,
+        o.option("--arch", metavar="NAME", help="Architecture to train from fresh weights; unet without --init."),
+    ] = None,
     arch_config: Annotated[
         list[str],
         o.option("--arch-config", metavar="NAME=VALUE", help="Size of the architecture, such as blocks=1,1,4."),

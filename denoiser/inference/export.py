@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from denoiser import weights
-from denoiser.errors import OutputError, UnavailableError
+from denoiser.errors import OutputError, UnavailableError, UsageError
 from denoiser.models import Network, fold_batchnorm
 
 PACKAGES = ("onnx", "onnxscript")
@@ -57,11 +57,15 @@ def write_onnx(name_or_path: str | Path, file: Path) -> dict[str, Any]:
 
     Raises
     ------
+    UsageError
+        If ``file`` is no name for ONNX: that of weights, or ``-``.
     UnavailableError
         If there is no such model, or a package is missing.
     OutputError
         If the file cannot be written.
     """
+    if file.suffix == ".safetensors" or str(file) == "-":
+        raise UsageError(f"--onnx {file}: give the name of a new file, such as model.onnx")
     missing = [package for package in PACKAGES if util.find_spec(package) is None]
     if missing:
         raise UnavailableError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, fields
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -90,7 +90,8 @@ def parse_config(architecture: str, settings: Sequence[str]) -> dict[str, Any]:
     UsageError
         If there is no such setting, or its value has another form.
     """
-    defaults = asdict(_classes(architecture)[1]())
+    config_class = _classes(architecture)[1]
+    defaults, kinds = asdict(config_class()), get_type_hints(config_class)
     config = {}
     for setting in settings:
         name, _, text = setting.partition("=")
@@ -102,7 +103,18 @@ def parse_config(architecture: str, settings: Sequence[str]) -> dict[str, Any]:
         except (KeyError, ValueError):
             example = _as_text(defaults[name])
             raise UsageError(f"{name}={text}: not of the form of its default, {name}={example}") from None
+        _check(setting, config[name], kinds[name])
     return config
+
+
+def _check(setting: str, value: Any, kind: Any) -> None:
+    """Refuse what no network can be built of: a count below 1, and more or fewer counts than there are levels."""
+    counts = value if isinstance(value, tuple) else (value,)
+    least = 0 if setting.startswith("blocks=") else 1  # without blocks a scale hands its features on
+    if any(type(count) is int and count < least for count in counts):
+        raise UsageError(f"{setting}: must be at least {least}")
+    if (parts := get_args(kind)) and ... not in parts and len(parts) != len(counts):
+        raise UsageError(f"{setting}: takes {len(parts)} numbers, not {len(counts)}")
 
 
 def _parsed(text: str, like: Any) -> Any:

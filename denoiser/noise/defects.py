@@ -49,8 +49,8 @@ class Stripes:
     """Distinct rows, chosen uniformly without replacement, are set to one colour in all channels.
 
     The default, black lines one pixel thick over 10 of 28 rows, is that of the classic inpainting experiment on MNIST.
-    A picture of H rows gets the nearest whole number to ``share`` * H / ``thickness`` of stripes, which begin on
-    multiples of ``thickness`` and may touch.
+    They begin on multiples of ``thickness`` and may touch; the nearest whole number to ``share`` of these places is
+    covered.
     """
 
     name: ClassVar[str] = "stripes"
@@ -66,7 +66,7 @@ class Stripes:
         places = -(-length // self.thickness)
         # The order of random numbers is a random permutation: each picture covers its first few places.
         rank = random.uniform((count, places)).argsort().argsort()
-        chosen = whole(share * length / self.thickness)
+        chosen = whole(share * places)
         covered = rank < (chosen if isinstance(chosen, float) else chosen.reshape(count, 1))
         lines = covered[:, np.arange(length) // self.thickness]
         shape = (count, length, 1, 1) if self.direction == "rows" else (count, 1, length, 1)

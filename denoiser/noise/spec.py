@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -44,7 +45,10 @@ def parse(text: str) -> Noise:
     UsageError
         If a kind, a parameter or a value is unknown; the message lists what exists.
     """
-    kinds = tuple(_parse_kind(part) for part in _PLUS.split(text))
+    parts = _PLUS.split(text)
+    if len(parts) > 1 and not all(map(str.strip, parts)):
+        raise UsageError(f"noise {text!r}: a kind is missing beside +; there are: {', '.join(KINDS)}")
+    kinds = tuple(map(_parse_kind, parts))
     return kinds[0] if len(kinds) == 1 else Chain(kinds)
 
 
@@ -125,8 +129,8 @@ def parse_mixture(specs: Sequence[str]) -> Mixture:
             weights.append(float(weight or 1))
         except ValueError as error:
             raise UsageError(f"noise {spec!r}: the weight after @ must be a number, not {weight!r}") from error
-    if min(weights) < 0 or sum(weights) <= 0:
-        raise UsageError("the weights of a noise mixture must not be negative, and one must be above 0")
+    if not all(0 <= weight < math.inf for weight in weights) or not sum(weights):
+        raise UsageError("the weights of a noise mixture must be finite and not negative, and one must be above 0")
     return Mixture(tuple(kinds), tuple(weight / sum(weights) for weight in weights))
 
 

@@ -16,10 +16,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from denoiser.errors import InputError
+from denoiser import models
+from denoiser.errors import InputError, UsageError
 from denoiser.models import Network
 
 STATE_KEY = "denoiser.training"
+KINDS_KEY = "denoiser.kinds"
+"""Of what kind network and optimiser are. Files of the first format do not say."""
 
 
 @dataclass
@@ -49,6 +52,11 @@ def _counts(module: Network) -> dict[str, Tensor]:
     return {name: value for name, value in module.named_buffers() if not value.is_floating_point()}
 
 
+def _kinds(module: Network, optimizer: torch.optim.Optimizer) -> dict[str, str]:
+    """Architecture and optimiser, by the options that choose them."""
+    return {"--arch": models.name_of(module), "--optimizer": type(optimizer).__name__.lower()}
+
+
 def save_checkpoint(
     path: Path, module: Network, average: Sequence[Tensor], optimizer: torch.optim.Optimizer, counters: Counters
 ) -> None:
@@ -64,7 +72,8 @@ def save_checkpoint(
             tensors[f"optimizer.{index}.{key}"] = value
     tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     temporary = path.with_name(f".{path.name}.tmp")
-    save_file(tensors, temporary, metadata={STATE_KEY: json.dumps(asdict(counters))})
+    kinds = json.dumps(_kinds(module, optimizer))
+    save_file(tensors, temporary, metadata={STATE_KEY: json.dumps(asdict(counters)), KINDS_KEY: kinds})
     with temporary.open("rb+") as stream:
         os.fsync(stream.fileno())
     temporary.replace(path)
@@ -77,20 +86,35 @@ def load_checkpoint(
 
     Raises
     ------
+    UsageError
+        If it is of another architecture or optimiser.
     InputError
-        If the file is damaged or belongs to another architecture.
+        If the file is damaged or belongs to a network of another size.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            counters = Counters(**json.loads(file.metadata()[STATE_KEY]))
+            metadata = file.metadata()
+        counters = Counters(**json.loads(metadata[STATE_KEY]))
+        _check_kinds(path, json.loads(metadata.get(KINDS_KEY, "{}")), _kinds(module, optimizer))
         tensors = load_file(path)
         for (name, value), mean in zip(averaged_state(module).items(), average, strict=True):
             value.data.copy_(tensors[f"model.{name}"])
             mean.copy_(tensors[f"average.{name}"])
         for name, value in _counts(module).items():
             value.copy_(tensors[f"model.{name}"])
+        _load_optimizer(optimizer, tensors)
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path}: not a checkpoint of this architecture, or damaged ({error})") from error
+        raise InputError(f"{path}: not a checkpoint of this network and optimiser, or damaged ({error})") from error
+    return counters
+
+
+def _check_kinds(path: Path, then: dict[str, str], now: dict[str, str]) -> None:
+    for option, kind in then.items():
+        if now.get(option) != kind:
+            raise UsageError(f"{path}: is of a run with {option} {kind}, not {now.get(option)}; give {option} {kind}")
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     for index, parameter in enumerate(p for group in optimizer.param_groups for p in group["params"]):
         prefix = f"optimizer.{index}."
         state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
@@ -99,4 +123,3 @@ def load_checkpoint(
             # their parameter does (channels_last), or each would be taken for another weight's.
             state[key] = moment if key == "step" else torch.empty_like(parameter.detach()).copy_(moment)
         optimizer.state[parameter] = state
-    return counters

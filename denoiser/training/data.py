@@ -82,7 +82,9 @@ def noisy_batch(
             noisy[chosen] = noise.apply(single, random).expand(-1, -1, -1, 3)
     is_clipped = generator.random(count) < clip
     chosen = np.flatnonzero(is_clipped)
-    clipped, step = noisy[chosen].clamp(0, 1), crops.step[chosen]
+    # What goes below black is of signed numbers, which do not end there.
+    least = torch.where(clean[chosen].amin((1, 2, 3), keepdim=True) < 0, -1.0, 0.0)
+    clipped, step = noisy[chosen].clamp(max=1).maximum(least), crops.step[chosen]
     noisy[chosen] = torch.where(step > 0, (clipped / step).round() * step, clipped)
     # The level is dropped now and then from clipped crops (floats made from 8-bit files), and told for some
     # unclipped ones (a file whose range is hardly used): the network must use it, not lean on it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -21,6 +22,8 @@ NAMED = 5
 """So many files are named in a warning; the rest is counted."""
 DRAWN = ("curves.png", "samples.png")
 """Pictures that a run writes."""
+METRICS = "metrics.jsonl"
+"""Lies beside them."""
 OUTSIDE = 0.01
 """Share of a float picture's values that may lie far outside 0 to 1 (hot pixels do)."""
 
@@ -62,13 +65,19 @@ class Reading:
     ----------
     black, white : float, optional
         Stored values of black and white that the user declared; None takes those of each file's container.
-    out : Path, optional
-        Folder of the run: what it draws there is no training picture of the next.
+    held : tuple of Path
+        Resolved folders that are left out, because their pictures are there to judge by.
+    floats : ValueRange, optional
+        That of floats where the user declared none.
+    bounded : bool
+        As :func:`denoiser.images.pixels.value_range`: the network is told what it will be told when it is used.
     """
 
     black: float | None = None
     white: float | None = None
-    out: Path | None = None
+    held: tuple[Path, ...] = ()
+    floats: px.ValueRange | None = None
+    bounded: bool = True
 
 
 def load_pictures(folder: Path, minimum: int, reading: Reading, progress: Progress) -> list[Picture]:
@@ -90,7 +99,8 @@ def load_pictures(folder: Path, minimum: int, reading: Reading, progress: Progre
     InputError
         If a file cannot be read.
     """
-    pictures = [picture for of_file in _read_all(_files(folder, reading).values(), reading) for picture in of_file]
+    files = _read_all(_files(folder, reading).values(), repeat(reading))
+    pictures = [picture for of_file in files for picture in of_file]
     return [pictures[index] for index in _large_enough(folder, pictures, minimum, progress)]
 
 
@@ -99,7 +109,8 @@ def load_pairs(
 ) -> tuple[list[Picture], list[Picture]]:
     """Clean pictures and their noisy partners, which have the same relative names in another folder.
 
-    Where no partner has the whole name, one with the same name and another suffix is taken.
+    Where no partner has the whole name, one with the same name and another suffix is taken. Floats beside integers are
+    in their units, as `denoiser corrupt --float` writes them.
 
     Raises
     ------
@@ -108,8 +119,9 @@ def load_pairs(
     """
     clean_files, noisy_files = _files(clean_folder, reading), _files(noisy_folder, reading)
     partners = _match(clean_files, noisy_files, clean_folder, noisy_folder)
-    clean = _read_all(clean_files.values(), reading)
-    noisy = _read_all((noisy_files[name] for name in partners), reading)
+    clean = _read_all(clean_files.values(), repeat(reading))
+    beside = [_beside(path, reading) for path in clean_files.values()]
+    noisy = _read_all((noisy_files[name] for name in partners), beside)
     for one, other in zip(clean, noisy, strict=True):
         _check_pair(one, other)
     flat_clean, flat_noisy = ([picture for of_file in files for picture in of_file] for files in (clean, noisy))
@@ -151,14 +163,21 @@ def _files(folder: Path, reading: Reading) -> dict[PurePath, Path]:
     """Relative name -> path of every picture below a folder."""
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder of pictures")
-    drawn = [(reading.out / name).resolve() for name in DRAWN] if reading.out else []
     files: dict[PurePath, Path] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in name.parts)
-        if not hidden and images.is_picture(path):
+        if not hidden and images.is_picture(path) and not _is_drawn(path) and not _is_held(path, reading):
             files[name] = path
-    return {name: path for name, path in files.items() if path.resolve() not in drawn}
+    return files
+
+
+def _is_drawn(path: Path) -> bool:
+    return path.name in DRAWN and (path.parent / METRICS).is_file()
+
+
+def _is_held(path: Path, reading: Reading) -> bool:
+    return any(path.resolve().is_relative_to(folder) for folder in reading.held)
 
 
 def _match(
@@ -223,9 +242,19 @@ def _large_enough(folder: Path, pictures: Sequence[Picture], minimum: int, progr
     return large
 
 
-def _read_all(files: Iterable[Path], reading: Reading) -> list[list[Picture]]:
+def _read_all(files: Iterable[Path], readings: Iterable[Reading]) -> list[list[Picture]]:
     with ThreadPoolExecutor(4) as pool:
-        return list(pool.map(lambda path: _read(path, reading), files))
+        return list(pool.map(_read, files, readings))
+
+
+def _beside(clean: Path, reading: Reading) -> Reading:
+    """How the noisy partner of a clean file is read: its floats are in that file's units, which do not clip them."""
+    with images.open_source(clean) as source:
+        dtype = source.header.pages[0].dtype
+    if dtype.kind == "f":
+        return reading
+    units = px.value_range(dtype, reading.white, reading.black, bounded=reading.bounded)
+    return replace(reading, floats=replace(units, clips=False))
 
 
 def _read(path: Path, reading: Reading) -> list[Picture]:
@@ -239,7 +268,9 @@ def _read(path: Path, reading: Reading) -> list[Picture]:
     pictures = []
     for index, (page, stored) in enumerate(read):
         name = f"{path}[{index}]" if len(read) > 1 else str(path)
-        found = px.value_range(page.dtype, reading.white, reading.black)
+        found = px.value_range(page.dtype, reading.white, reading.black, bounded=reading.bounded)
+        if found.white is None and reading.floats is not None:
+            found = reading.floats
         planes, note = px.split(stored, page, found)
         if found.white is None:
             _check_range(name, planes)

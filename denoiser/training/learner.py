@@ -14,7 +14,7 @@ from denoiser.errors import UsageError
 from denoiser.models import Network
 from denoiser.training.checkpoint import Counters, averaged_state, load_checkpoint, save_checkpoint
 from denoiser.training.muon import BETAS, WEIGHT_DECAY, Muon
-from denoiser.training.options import TrainOptions
+from denoiser.training.options import DEFAULT_ARCH, TrainOptions
 
 AVERAGE_EVERY = 4
 """Steps between updates of the moving average: its cost is one pass over all parameters."""
@@ -94,9 +94,9 @@ class Learner:
         Raises
         ------
         UsageError
-            If there is none.
+            If there is none, or it is of another architecture or optimiser.
         InputError
-            If it is damaged or of another architecture.
+            If it is damaged or of a network of another size.
         """
         if not path.is_file():
             raise UsageError(f"{path}: no checkpoint to go on from; leave --resume out to begin")
@@ -106,14 +106,18 @@ class Learner:
 def _network(options: TrainOptions) -> Network:
     if options.init:
         module = weights.load(options.init)[0]
-        given, present = models.parse_config(models.name_of(module), options.arch_config), models.config_of(module)
+        name = models.name_of(module)
+        if options.arch not in (None, name):
+            raise UsageError(f"--arch {options.arch}: the network of --init is a {name}; leave --arch out, or --init")
+        given, present = models.parse_config(name, options.arch_config), models.config_of(module)
         if differing := [name for name in given if given[name] != present[name]]:
             raise UsageError(f"--arch-config: the network of --init has another {' and another '.join(differing)}")
         return module.train()
-    config = models.parse_config(options.arch, options.arch_config)
+    architecture = options.arch or DEFAULT_ARCH
+    config = models.parse_config(architecture, options.arch_config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         try:
-            return models.build(options.arch, config)
+            return models.build(architecture, config)
         except ValueError as error:
             raise UsageError(f"--arch-config: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -37,13 +38,15 @@ def prepare(
     """
     _check_network(options, module, progress)
     mixture = parse_mixture(options.mixture)
-    data, partners = _read(options, options.data, options.noisy, max(options.crops), progress)
+    reading = Reading(options.black, options.white, bounded=module.needs.needs_range)
+    learned = replace(reading, held=options.held_out)
+    data, partners = _read(options.data, options.noisy, max(options.crops), learned, progress)
     held: Pictures = ([], [])
     if options.val_split:
         (data, held_data), (partners, held_partners) = (_split(part, options) for part in (data, partners))
         held = held_data, held_partners
     elif options.val and leads:
-        held = _read(options, options.val, options.val_noisy, 1, progress)
+        held = _read(options.val, options.val_noisy, 1, reading, progress)
     smaller = [copy for factor in options.reduced for copy in reduced(data, factor, max(options.crops))]
     store = PictureStore([*data, *smaller], device)
     objective: Objective
@@ -71,8 +74,7 @@ def _validation(options: TrainOptions, held: Pictures, device: torch.device) -> 
     return validate.Unseen(objective, large, name, options.batch, size)
 
 
-def _read(options: TrainOptions, folder: Path, noisy: Path | None, minimum: int, progress: Progress) -> Pictures:
-    reading = Reading(options.black, options.white, options.out)
+def _read(folder: Path, noisy: Path | None, minimum: int, reading: Reading, progress: Progress) -> Pictures:
     if noisy:
         return load_pairs(folder, noisy, minimum, reading, progress)
     return load_pictures(folder, minimum, reading, progress), []

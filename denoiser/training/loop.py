@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from denoiser.errors import UsageError
 from denoiser.inference import devices
 from denoiser.progress import Progress, Silent
 from denoiser.training.checkpoint import Counters
@@ -73,12 +74,15 @@ def train(
     Raises
     ------
     DenoiserError
-        If the data are unusable, the output cannot be written, or the run diverges.
+        If the data are unusable, the output holds another run or cannot be written, or the run diverges.
     """
+    _check_out(options)  # before the first process of a group can have written there
     device, dtype = _device(options)
     with joined(device) as group:
         talk = progress if progress and group.leads else Silent()
         learner = Learner.start(options, device, dtype)
+        if options.resume:
+            learner.resume(options.out / "checkpoint.safetensors")
         return _train(options, learner, talk, should_stop, watch, group)
 
 
@@ -92,8 +96,6 @@ def _train(
 ) -> TrainResult:
     module, optimizer, mine = learner.module, learner.optimizer, group.share(options.batch)
     objective, validation = prepare(options, module, learner.device, progress, group.leads)
-    if options.resume:
-        learner.resume(options.out / "checkpoint.safetensors")
     counters, clock = learner.counters, Clock(learner.counters.seconds)
     watcher = Watcher(options, learner, validation, clock, progress, watch) if group.leads else None
     random = TorchRandom(torch.Generator(learner.device))
@@ -133,6 +135,16 @@ def _train(
     return TrainResult(options.out / "model.safetensors", counters.step, counters.seconds, overhead, psnr)
 
 
+def _check_out(options: TrainOptions) -> None:
+    """A run may have taken hours: one that forgets ``--resume`` does not replace it."""
+    there = [name for name in ("checkpoint.safetensors", "model.safetensors") if (options.out / name).exists()]
+    if there and not options.resume:
+        raise UsageError(
+            f"{options.out}: holds a run already ({' and '.join(there)}); add --resume to go on with it, or give "
+            "another --out, or delete it"
+        )
+
+
 @contextmanager
 def _layers_seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Layers that draw (dropout) can draw from torch's global state alone: seeded here, put back afterwards."""
@@ -155,7 +167,7 @@ def _device(options: TrainOptions) -> tuple[torch.device, torch.dtype]:
 def _share_done(options: TrainOptions, counters: Counters) -> float:
     """How much of the run is behind, 0 to 1, by the limit that is nearer."""
     by_time = counters.seconds / options.max_time if options.max_time else 0.0
-    by_steps = counters.step / options.max_steps if options.max_steps is not None and options.max_steps else 0.0
+    by_steps = counters.step / options.max_steps if options.max_steps else 0.0
     if options.max_steps == 0:
         return 1.0
     return max(by_time, by_steps)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from denoiser.errors import UsageError
 
+DEFAULT_ARCH = "unet"
 DEFAULT_NOISE = ("gaussian:0-75@3", "poisson-gaussian:gain=0.0001-0.03,read=0-10@1")
 DEFAULT_GRAY = 0.15
 DEFAULT_CLIP = 0.5
@@ -40,12 +42,12 @@ class TrainOptions:
         Seconds of training between validations, and between checkpoints.
     patience : int, optional
         End after so many validations in a row without a better score.
-    arch : str
-        Architecture to train.
+    arch : str, optional
+        Architecture to train; None for that of ``init``, else ``unet``.
     arch_config : tuple of str
         Its settings where they are not the defaults, such as ``blocks=1,1,4``.
     init : str, optional
-        Bundled name or weights file to start from; its architecture is taken over.
+        Bundled name or weights file to start from.
     noise : tuple of str
         Weighted mixture of noise specifications; empty for the default, see :attr:`mixture`.
     gray, clip : float, optional
@@ -82,7 +84,7 @@ class TrainOptions:
     val_every: float = 300.0
     patience: int | None = None
     checkpoint_every: float = 120.0
-    arch: str = "unet"
+    arch: str | None = None
     arch_config: tuple[str, ...] = ()
     init: str | None = None
     noise: tuple[str, ...] = ()
@@ -108,9 +110,11 @@ class TrainOptions:
     data_note: str = ""
 
     def __post_init__(self) -> None:
+        for name in ("data", "out", "noisy", "val", "val_noisy"):  # text is as good
+            if (folder := getattr(self, name)) is not None:
+                object.__setattr__(self, name, Path(folder))
         self._check_data()
-        if self.max_time is None and self.max_steps is None:
-            raise UsageError("say how long to train: --max-time 30m or --max-steps 20000")
+        self._check_length()
         if self.batch < 1:
             raise UsageError(f"--batch must be at least 1, not {self.batch}")
         if not self.crops or min(self.crops) < 16:
@@ -119,7 +123,9 @@ class TrainOptions:
             raise UsageError("--gray, --clip and --patterns are shares between 0 and 1")
         if not all(1 < factor <= MOST_REDUCED for factor in self.reduced):
             raise UsageError(f"--reduced makes pictures smaller: by a factor above 1, {MOST_REDUCED:g} at most")
-        if not 0 < self.lr < float("inf"):
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"--seed must be a whole number from 0 to 2^63 - 1, not {self.seed}")
+        if not 0 < self.lr < math.inf:
             raise UsageError(f"--lr must be above 0, not {self.lr}")
         if self.optimizer not in OPTIMIZERS:
             raise UsageError(f"--optimizer {self.optimizer!r}: there are {', '.join(OPTIMIZERS)}")
@@ -127,6 +133,14 @@ class TrainOptions:
             raise UsageError(f"--precision {self.precision!r}: training knows auto, fp32 and bf16")
         if self.patience is not None and not (self.val or self.val_split):
             raise UsageError("--patience needs pictures to validate on: add --val DIR or --val-split 10")
+
+    def _check_length(self) -> None:
+        if self.max_time is None and self.max_steps is None:
+            raise UsageError("say how long to train: --max-time 30m or --max-steps 20000")
+        if self.max_time is not None and not 0 < self.max_time < math.inf:
+            raise UsageError(f"--max-time must be above 0 seconds, not {self.max_time:g}")
+        if self.max_steps is not None and self.max_steps < 0:
+            raise UsageError(f"--max-steps must be at least 0, not {self.max_steps}")
 
     def _check_data(self) -> None:
         if self.self_supervised and self.self_supervised not in SELF_SUPERVISED:
@@ -148,6 +162,17 @@ class TrainOptions:
             raise UsageError("--val-noisy holds the partners of --val, for --noisy or --self-supervised")
         if self.noisy and self.val and not self.val_noisy:
             raise UsageError("--val with --noisy needs the noisy partners too: add --val-noisy DIR, or use --val-split")
+        for folder in filter(None, (self.data, self.noisy)):
+            if any(folder.resolve().is_relative_to(held) for held in self.held_out):
+                raise UsageError(
+                    f"{folder}: --val gives the same pictures, which would tell nothing of others; give other ones, or "
+                    "choose --val-split to hold out some of these"
+                )
+
+    @property
+    def held_out(self) -> tuple[Path, ...]:
+        """Folders to validate on; what of them lies in those to learn from is left out there."""
+        return tuple(folder.resolve() for folder in (self.val, self.val_noisy) if folder)
 
     @property
     def is_synthetic(self) -> bool:

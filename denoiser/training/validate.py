@@ -86,8 +86,9 @@ class _AgainstTruth:
         for number, (protocol, label, examples) in enumerate(self.examples()):
             values = []
             for index, example in enumerate(examples):
-                estimate = restore(module, example.noisy, example.white, device, dtype).clip(0, 1)
-                if example.step:
+                estimate = restore(module, example.noisy, example.white, device, dtype)
+                if example.step:  # floats may lie beyond black and white
+                    estimate = estimate.clip(-1.0 if _goes_below(example.clean) else 0.0, 1)
                     estimate = np.rint(estimate / example.step) * np.float32(example.step)
                 values.append(psnr(example.clean, estimate, 1.0))
                 if index == number % len(examples):
@@ -125,18 +126,25 @@ class Synthetic(_AgainstTruth):
 
     def _example(self, picture: Picture, protocol: str, level: str, index: int) -> _Example:
         clean = _middle(picture.values, LARGEST)
+        clips = protocol == "file" and not _goes_below(clean)
         noisy: NDArray[Any]
         if level in self.others:
             channels = clean[None, :, :, : picture.pixels.shape[2]]
             random = NumpyRandom(np.random.default_rng([len(level), index]))
             noisy = self.others[level].apply(channels.copy(), random)[0]
-            noisy = np.rint(noisy.clip(0, 1) * 255) / 255 if protocol == "file" else noisy
+            noisy = np.rint(noisy.clip(0, 1) * 255) / 255 if clips else noisy
         else:
             levels = clean[:, :, : picture.pixels.shape[2]] * np.float32(255)
-            noisy = noisy_version(levels, int(level), protocol, index)  # type: ignore[arg-type]  # any numbers will do
-            noisy = noisy / np.float32(255) if protocol == "file" else noisy
+            kind = "file" if clips else "literature"
+            noisy = noisy_version(levels, int(level), kind, index)  # type: ignore[arg-type]  # any numbers will do
+            noisy = noisy / np.float32(255) if clips else noisy
         noisy = np.broadcast_to(noisy, clean.shape).astype(np.float32)
-        return _Example(noisy, clean, float(protocol == "file"), picture.step)
+        return _Example(noisy, clean, float(clips), picture.step)
+
+
+def _goes_below(clean: NDArray[np.float32]) -> bool:
+    """Whether a picture has values below black, as signed numbers have: they do not clip there."""
+    return bool(clean.min() < 0)
 
 
 class Pairs(_AgainstTruth):

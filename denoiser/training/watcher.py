@@ -20,6 +20,7 @@ from denoiser.errors import DenoiserError, OutputError
 from denoiser.progress import Progress
 from denoiser.training.card import make_card
 from denoiser.training.clock import Clock
+from denoiser.training.folder import METRICS
 from denoiser.training.learner import Learner
 from denoiser.training.options import TrainOptions
 from denoiser.training.plots import NEED, can_draw, draw_curves, draw_samples
@@ -92,7 +93,7 @@ class Watcher:
         self.options, self.learner, self.validation = options, learner, validation
         self.clock, self.progress, self.watch = clock, progress, watch
         self.model, self.best = options.out / "model.safetensors", options.out / "best.safetensors"
-        self.checkpoint, self.metrics = options.out / "checkpoint.safetensors", options.out / "metrics.jsonl"
+        self.checkpoint, self.metrics = options.out / "checkpoint.safetensors", options.out / METRICS
         self.last_saved = self.last_validated = learner.counters.seconds
         self.score: float | None = None
         self.scored_step = -1

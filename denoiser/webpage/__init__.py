@@ -69,7 +69,8 @@ def write(path: Path, text: Iterable[str]) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as stream:
+        # Bytes of file names that are no UTF-8 are shown escaped, as everywhere.
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as stream:
             stream.writelines(text)
         os.replace(temporary, path)
     except OSError as error:

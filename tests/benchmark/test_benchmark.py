@@ -191,6 +191,20 @@ def test_noisy_pairs_of_another_format_and_16_bit(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_names_and_folders_may_hold_the_mark_of_a_page(tmp_path: Path, suffix: str) -> None:
+    truth = smooth(20, 20, 1)
+    for name in ("a#1", "b#1", "#2/c"):
+        write(tmp_path / "clean" / f"{name}.png", truth)
+    for name in ("b#1", "#2/c"):
+        write(tmp_path / "noisy" / f"{name}.{suffix}", truth + np.uint8(4))
+    for folder, more in (("clean", 0), ("noisy", 4)):
+        tifffile.imwrite(tmp_path / folder / f"stack.{'tif' if more else 'tiff'}", np.stack([truth[..., 0] + more] * 2))
+    result = benchmark(BenchmarkOptions(tmp_path / "clean", noisy=tmp_path / "noisy", **ONLY))
+    assert {each.name for each in result.pictures} == {"b#1.png", "#2/c.png", "stack.tiff#0", "stack.tiff#1"}
+    assert [failure.picture for failure in result.failures] == ["a#1.png"]
+
+
 def test_float_restorations_are_in_the_units_of_the_clean_file(tmp_path: Path) -> None:
     truth = smooth(20, 20)
     write(tmp_path / "clean" / "a.png", truth)
@@ -343,7 +357,14 @@ def test_gate_refuses_what_cannot_be_compared(clean: Path, tmp_path: Path, basel
     with pytest.raises(UsageError, match="only equal protocols"):
         benchmark(BenchmarkOptions(clean, baseline=baseline, **ONLY))
     other = tmp_path / "other.json"
-    for text, words in (("", "not JSON"), ("{}", "denoiser.benchmark/1"), (None, "cannot be read")):
+    damaged = '{"schema": "denoiser.benchmark/1", "protocol": null, "pictures": [], "rows": []}'
+    for text, words in (
+        *(("", "not JSON"), ("{}", "denoiser.benchmark/1"), (None, "cannot be read")),
+        *(
+            (damaged, "damaged baseline"),
+            (damaged.replace("null", '{"name": "files"}').replace("]}", "7]}"), "damaged"),
+        ),
+    ):
         if text is not None:
             other.write_text(text)
         with pytest.raises(UsageError, match=words):
@@ -351,6 +372,28 @@ def test_gate_refuses_what_cannot_be_compared(clean: Path, tmp_path: Path, basel
     write(clean / "a.png", smooth(40, 50) + np.uint8(1))
     with pytest.raises(UsageError, match=r"a\.png was another picture"):
         judged(clean, tmp_path / "v1", baseline)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda clean, restored: {"restored": (), **ONLY}, "only equal protocols"),
+        (
+            lambda clean, restored: {"crop": 20},
+            r"measured 50 x 40 pixels of a\.png, this 20 x 20; give the same --crop",
+        ),
+        (lambda clean, restored: {"restored": (restored, clean)}, "has no row to compare with; it has v1 on files"),
+        (lambda clean, restored: {"clean": clean / "sub dir", "restored": (restored / "sub dir",)}, "other pictures"),
+    ],
+)
+def test_gate_refuses_before_anything_is_measured(
+    clean: Path, tmp_path: Path, baseline: Path, change: Any, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("denoiser.benchmark.core._measure", None)
+    restored = (tmp_path / "v1").rename(tmp_path / "v2")
+    options = BenchmarkOptions(clean, restored=(restored,), baseline=baseline)
+    with pytest.raises(UsageError, match=words):
+        benchmark(replace(options, **change(clean, restored)))
 
 
 def test_damaged_weights_fail_the_gate(

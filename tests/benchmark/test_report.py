@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -140,6 +141,23 @@ def test_one_kind_of_noise_and_equal_values_make_a_chart(tmp_path: Path) -> None
     Image.fromarray(np.full((16, 16), 90, np.uint8)).save(tmp_path / "a.png")
     result = benchmark(BenchmarkOptions(tmp_path, noise=("gaussian:25",), models=("none",), classical=("none",)))
     assert "noisy input, gaussian:25" in "".join(report.render(result, Album(0, 0)))
+
+
+def test_a_report_of_nothing_tells_why(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((16, 16), np.float32))
+    page = tmp_path / "page.html"
+    options = BenchmarkOptions(tmp_path, models=("none",), classical=("none",), report=page)
+    assert benchmark(options).exit_code == ExitCode.SOME_FAILED
+    assert "give --white" in page.read_text()
+
+
+def test_names_that_are_no_utf_8_are_shown_escaped(tmp_path: Path) -> None:
+    name = tmp_path / "in" / os.fsdecode(b"lat\xe9.png")
+    name.parent.mkdir()
+    Image.fromarray(np.full((16, 16), 90, np.uint8)).save(name)
+    page = tmp_path / "page.html"
+    benchmark(BenchmarkOptions(name.parent, models=("none",), classical=("none",), report=page))
+    assert "lat\\udce9.png" in page.read_text()
 
 
 @pytest.mark.parametrize(("name", "code"), [("", ExitCode.USAGE), ("file/page.html", ExitCode.OUTPUT)])

@@ -29,6 +29,18 @@ def test_the_same_as_json(tiny_model: Path, capfd: pytest.CaptureFixture[str]) -
     assert found["machine"]["devices"]["cpu"] > 0
 
 
+def test_both_networks_of_auto(
+    tiny_model: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "names", lambda model: (str(tiny_model),) * 2 if model == "auto" else ())
+    monkeypatch.setenv("DENOISER_MODEL", "auto")
+    assert main(["doctor", "--device", "cpu", "--json"]) == ExitCode.OK
+    found = json.loads(capfd.readouterr().out)
+    assert found["problems"] == [] and found["model"] == "tiny, tiny"
+    tried = [trial["precision"] for trial in found["trials"]]
+    assert tried == tried[: len(tried) // 2] * 2
+
+
 def test_damaged_weights(tiny_model: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "verify", lambda: ["unet.safetensors: its checksum is wrong"])
     assert main(["doctor", "--model", str(tiny_model), "--device", "cpu"]) == ExitCode.UNAVAILABLE

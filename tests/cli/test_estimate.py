@@ -39,6 +39,22 @@ def test_a_table_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert max(map(len, out.splitlines())) <= 80
 
 
+def test_floats_without_a_range_are_told_and_leave_room_in_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts = np.random.default_rng(0).normal(3e4, 6e3, (96, 96, 3)).astype(np.float32)
+    np.save(tmp_path / "a.npy", counts)
+    np.save(tmp_path / "b.npy", counts / 1e5)
+    assert main(["estimate", str(tmp_path)]) == ExitCode.OK
+    out, err = capsys.readouterr()
+    assert "a.npy: holds floats above 1" in err and "give --white" in err
+    assert re.search(r"a\.npy +│ red +│ 1\.[56]e\+06 │", out)
+    assert max(map(len, out.splitlines())) <= 80
+    for quiet in ([str(tmp_path / "b.npy")], [str(tmp_path), "--white", "65535"]):
+        assert main(["estimate", *quiet]) == ExitCode.OK
+        assert "--white" not in capsys.readouterr().err
+
+
 def test_json_is_the_versioned_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_noise(tmp_path / "a.jpg", 10, (96, 96, 3), quality=75)
     assert main(["estimate", str(tmp_path), "--json"]) == ExitCode.OK

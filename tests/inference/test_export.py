@@ -76,6 +76,18 @@ def test_missing_packages_are_named(
     assert "pip install 'image-denoiser[onnx]'" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["dae.safetensors", "-"])
+def test_weights_are_not_replaced_by_onnx(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = weights_file("dae", {"channels": (8, 8)}, tmp_path)
+    before = path.read_bytes()
+    assert main(["models", "export", path.name, "--onnx", name]) == ExitCode.USAGE
+    assert f"--onnx {name}" in capfd.readouterr().err
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == {path.name: before}
+
+
 @pytest.mark.usefixtures("needs_onnx")
 def test_export_goes_wrong(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "export", "no-such-model", "--onnx", str(tmp_path / "a.onnx")]) == ExitCode.UNAVAILABLE

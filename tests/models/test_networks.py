@@ -124,6 +124,7 @@ def test_unknown_names_are_told(name: str, config: dict[str, object]) -> None:
 
 def test_settings_are_read_in_the_form_of_their_defaults() -> None:
     assert models.parse_config("unet", ["blocks=1,2,3", "stem=4"]) == {"blocks": (1, 2, 3), "stem": 4}
+    assert models.parse_config("convdae", ["channels=8"]) == {"channels": (8,)}
     assert models.parse_config("rednet", ["skips=no"]) == {"skips": False}
     assert models.parse_config("dcdae", ["dropout=0.1"]) == {"dropout": 0.1}
     assert models.parse_config("vdae", []) == {}
@@ -136,6 +137,12 @@ def test_settings_are_read_in_the_form_of_their_defaults() -> None:
         ("unet", "blocks=1,x", "blocks=1,1,4"),
         ("unet", "stem", "stem=2"),
         ("rednet", "skips=perhaps", "skips=yes"),
+        ("unet", "channels=0,0,0", "channels=0,0,0: must be at least 1"),
+        ("unet", "channels=-8,1,1", "must be at least 1"),
+        ("unet", "blocks=-1,1,1", "must be at least 0"),
+        ("convdae-long", "middle=0", "must be at least 1"),
+        ("dae", "channels=8", "takes 2 numbers, not 1"),
+        ("vdae", "channels=8,8,8", "takes 2 numbers, not 3"),
     ],
 )
 def test_wrong_settings_tell_the_right_ones(architecture: str, setting: str, told: str) -> None:

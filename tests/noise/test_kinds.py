@@ -135,6 +135,12 @@ def test_default_stripes_are_the_classic_ones(side: int, library: str) -> None:
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("thickness", [1, 3, 1000])
+def test_stripes_of_all_rows_leave_none(thickness: int, library: str) -> None:
+    assert not corrupted(f"stripes:1,thickness={thickness}", flat(0.2, side=40), library).any()
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
 def test_stripes_take_thickness_colour_and_direction(library: str) -> None:
     made = corrupted("stripes:0.5,thickness=4,colour=1,direction=columns", flat(0.2, side=32), library)
     columns = (made == 1).all(axis=(1, 3))
@@ -200,7 +206,7 @@ def test_a_chain_applies_its_kinds_in_turn() -> None:
     ("spec", "hint"),
     [
         ("stripe", "did you mean 'stripes'"),
-        ("gaussian:25+", "there is no kind ''"),
+        ("gaussian:25+", r"'gaussian:25\+': a kind is missing"),
         ("gaussian+blok", "did you mean 'blocks'"),
         ("stripes:thicknes=2", "did you mean 'thickness'"),
         ("stripes:thickness=1.5", "a whole number"),

@@ -85,7 +85,7 @@ def test_wrong_specs_say_what_is_right(spec: str, hint: str) -> None:
 def test_mixture_weights_sum_to_one() -> None:
     mixture = parse_mixture(["gaussian:25@3", "poisson-gaussian"])
     assert mixture.weights == (0.75, 0.25)
-    for wrong in ([], ["gaussian@x"], ["gaussian@-1"], ["gaussian@0"]):
+    for wrong in ([], *([f"gaussian@{weight}"] for weight in ("x", "-1", "0", "nan", "inf"))):
         with pytest.raises(UsageError):
             parse_mixture(wrong)
 

@@ -83,9 +83,10 @@ def test_smaller_copies_are_those_of_pillow_at_every_depth(tmp_path: Path, dtype
 
 def test_pictures_that_a_run_draws_are_not_learned_from(tmp_path: Path) -> None:
     write(tmp_path / "a.png", waves(0))
-    write(tmp_path / "samples.png", waves(1))
+    write(tmp_path / "run" / "samples.png", waves(1))
     assert len(load_pictures(tmp_path, 1, ANY, Silent())) == 2
-    assert len(load_pictures(tmp_path, 1, Reading(out=tmp_path), Silent())) == 1
+    (tmp_path / "run" / "metrics.jsonl").touch()
+    assert len(load_pictures(tmp_path, 1, ANY, Silent())) == 1
 
 
 def test_floats_beyond_the_range_need_white(tmp_path: Path) -> None:
@@ -115,6 +116,15 @@ def test_pairs_meet_by_name_whatever_the_suffix(tmp_path: Path) -> None:
     for one, other in zip(clean, noisy_ones, strict=True):
         assert Path(one.name).stem == Path(other.name).stem
         assert 0.05 < np.std(one.values - other.values) < 0.12
+
+
+def test_floats_beside_integers_are_in_their_units(tmp_path: Path) -> None:
+    write(tmp_path / "clean" / "a.png", waves(0))
+    write(tmp_path / "noisy" / "a.npy", noisy(waves(0)) * 255, np.float32)
+    for reading in (ANY, Reading(white=255.0)):
+        (clean,), (other,) = load_pairs(tmp_path / "clean", tmp_path / "noisy", 1, reading, Silent())
+        assert np.std(clean.values - other.values) == pytest.approx(25 / 255, rel=0.05)
+        assert (clean.white, other.white) == (1.0, float(reading.white is not None)), "nobody has clipped the floats"
 
 
 def test_pairs_that_do_not_match_are_told(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from denoiser.training import objectives as ob
 from denoiser.training.data import TorchRandom
 from denoiser.training.folder import Picture
 from denoiser.training.store import PictureStore
+from denoiser.training.validate import Synthetic as Validation
 from tests.training.helpers import noisy, waves
 
 COUNT, SIZE = 4, 32
@@ -49,6 +50,16 @@ def test_pairs_show_the_same_places() -> None:
     assert torch.allclose(batch.noisy - batch.target, torch.tensor(0.125), atol=1e-6)
     assert (batch.white == 0).all()
     assert float(objective.loss(IDENTITY, batch)) == pytest.approx(0.125, abs=1e-4)
+
+
+def test_noise_on_signed_numbers_does_not_clip_at_black() -> None:
+    signed = Picture("ct", waves(0) - np.float32(0.5), 1.0, 1 / 65535, 0.0)
+    store = PictureStore([signed], torch.device("cpu"))
+    batch = _draw(ob.Synthetic(store, parse_mixture(["gaussian:25"]), 0.0, 1.0))
+    assert float((batch.noisy - batch.target).std() * 255) == pytest.approx(25, rel=0.1)
+    assert float((batch.noisy < -0.1).float().mean()) > 0.1
+    protocols = {protocol: group[0] for protocol, _, group in Validation([signed], ["gaussian:25"]).examples()}
+    assert all(example.noisy.min() < -0.1 and example.white == 0 for example in protocols.values())
 
 
 def test_mask_drops_whole_pixels_and_scales_the_others() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from denoiser.cli import recipes
 from denoiser.cli.main import main
 from denoiser.errors import OutputError, UnavailableError, UsageError
 from denoiser.metrics import psnr
-from denoiser.training import Status, TrainOptions, plots, train, watcher
+from denoiser.training import Status, TrainOptions, plots, train, validate, watcher
 from denoiser.training.checkpoint import STATE_KEY
+from denoiser.training.folder import Picture
 from denoiser.training.objectives import SELF_SUPERVISED
+from denoiser.training.options import DEFAULT_ARCH
 from denoiser.training.options import SELF_SUPERVISED as WAYS
 from tests.training.helpers import Notes, noisy, options, waves, write
 
@@ -44,7 +47,9 @@ def test_learning_from_noisy_pictures_brings_them_closer_to_the_truth(
     pictures: Path, start: str, tmp_path: Path, way: str
 ) -> None:
     clean, partners = pictures / "clean", pictures / "noisy"
-    truth = {"val": clean, "val_noisy": partners, "lr": 5e-3}
+    for folder in (clean, partners):
+        shutil.copytree(folder, tmp_path / "val" / folder.name)
+    truth = {"val": tmp_path / "val" / "clean", "val_noisy": tmp_path / "val" / "noisy", "lr": 5e-3}
     kind = {"data": clean, "noisy": partners} if way == "pairs" else {"data": partners, "self_supervised": way}
     after = train(options(**kind, out=tmp_path / "after", init=start, max_steps=150, **truth))
     pairs = [[np.array(Image.open(folder / f"{i}.png")) for folder in (clean, partners)] for i in range(6)]
@@ -92,6 +97,15 @@ def test_validation_uses_three_levels_of_grain_beside_other_noise(pictures: Path
     assert all(set(row) == {"15", "25", "50", "gaussian:3-40+jpeg:60-98"} for row in result.psnr.values())
 
 
+def test_floats_are_scored_unclipped(start: str) -> None:
+    clean = (2 * waves(0) - 0.5).astype(np.float32)
+    pair = [Picture("picture", values.astype(np.float32), 1.0, 0.0, 0.0) for values in (noisy(clean), clean)]
+    module = weights.load(start)[0]
+    scores, _ = validate.Pairs(pair[:1], pair[1:]).measure(module, torch.device("cpu"), torch.float32)
+    restored = validate.restore(module, pair[0].values, 0.0, torch.device("cpu"), torch.float32)
+    assert scores["pairs"]["all"] == pytest.approx(psnr(clean, restored, 1.0), abs=1e-3)
+
+
 def test_held_out_pictures_are_not_trained_on(pictures: Path, start: str, tmp_path: Path) -> None:
     plain = train(options(pictures / "clean", tmp_path / "plain", start))
     split = train(options(pictures / "clean", tmp_path / "split", start, val_split=2))
@@ -99,6 +113,19 @@ def test_held_out_pictures_are_not_trained_on(pictures: Path, start: str, tmp_pa
     assert not torch.equal(one, other)
     with pytest.raises(UsageError, match="there are 6"):
         train(options(pictures / "clean", tmp_path / "none", start, val_split=7))
+
+
+def test_a_folder_to_validate_on_is_left_out_of_the_one_to_learn_from(start: str, tmp_path: Path) -> None:
+    for kind in ("clean", "noisy"):
+        write(tmp_path / kind / "a.png", waves(0))
+        write(tmp_path / kind / "val" / "b.png", waves(1))
+    notes = Notes()
+    train(options(tmp_path / "clean", tmp_path / "out", start, val=tmp_path / "clean" / "val", max_steps=0), notes)
+    counts = [text.split(": ")[1] for _, text in notes.told if " pictures, " in text]
+    assert counts == ["1 pictures, 0 MP", "1 pictures, 0 MP"]
+    folders = {name: tmp_path / kind / "val" for name, kind in (("val", "clean"), ("val_noisy", "noisy"))}
+    result = train(options(tmp_path / "clean", tmp_path / "p", start, noisy=tmp_path / "noisy", max_steps=0, **folders))
+    assert set(result.psnr) == {"pairs"}
 
 
 def test_patience_ends_a_run_that_does_not_improve(pictures: Path, start: str, tmp_path: Path) -> None:
@@ -210,11 +237,14 @@ def test_an_output_that_cannot_be_written_is_told(pictures: Path, start: str, tm
         ({"val_noisy": Path("v")}, "--val-noisy"),
         ({"noisy": Path("n"), "val": Path("v")}, "--val-noisy"),
         ({"patience": 3}, "--val"),
+        ({"val": Path("d")}, "--val-split"),
+        ({"data": Path("v/d"), "val": Path("v")}, "--val-split"),
+        ({"noisy": Path("n"), "val": Path("v"), "val_noisy": Path("n")}, "--val-split"),
     ],
 )
 def test_options_that_contradict_each_other_are_told(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        TrainOptions(data=Path("d"), out=Path("o"), max_steps=1, **wrong)
+        TrainOptions(**{"data": Path("d"), "out": Path("o"), "max_steps": 1, **wrong})
 
 
 def test_crops_and_losses_must_suit_the_network(pictures: Path, start: str, tmp_path: Path) -> None:
@@ -272,7 +302,7 @@ def test_bundled_recipes_are_complete(told: Told, tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     chosen = told(["d", "--recipe", name])
     assert chosen.max_time or chosen.max_steps
-    models.build(chosen.arch)
+    models.build(chosen.arch or DEFAULT_ARCH)
 
 
 def test_the_recipe_of_the_flagship_says_what_its_card_says(told: Told, tmp_path: Path) -> None:
@@ -310,8 +340,10 @@ def test_the_size_of_a_fresh_network_can_be_chosen(pictures: Path, tmp_path: Pat
     made = train(options(data=pictures / "clean", out=tmp_path, init=None, arch_config=small, max_steps=2))
     assert models.config_of(weights.load(made.model)[0]) == {"channels": (8, 16), "blocks": (1, 1), "stem": 2}
     again = {"data": pictures / "clean", "out": tmp_path / "again", "init": str(made.model), "max_steps": 1}
-    train(options(**again, arch_config=small))
+    with pytest.raises(UsageError, match="--arch dae: the network of --init is a unet"):
+        train(options(**again, arch="dae"))
     with pytest.raises(UsageError, match="another channels"):
         train(options(**again, arch_config=("channels=8,24",)))
     with pytest.raises(UsageError, match="block counts"):
         train(options(**again | {"init": None}, arch_config=("blocks=1,1",)))
+    train(options(**again, arch="unet", arch_config=small))

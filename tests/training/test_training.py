@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from denoiser import models, weights
 from denoiser.errors import DenoiserError, InputError, NothingToDoError, UsageError
 from denoiser.noise import parse_mixture
 from denoiser.training import TrainOptions, train
+from denoiser.training.checkpoint import STATE_KEY
 from denoiser.training.data import TorchRandom, noisy_batch
 from denoiser.training.folder import Picture
 from denoiser.training.store import PictureStore
@@ -65,10 +69,14 @@ def options(pictures: Path, small_start: str, tmp_path: Path) -> Callable[..., T
     return make
 
 
-def test_training_lowers_the_loss_and_the_model_runs(options: Callable[..., TrainOptions], pictures: Path) -> None:
+def test_training_lowers_the_loss_and_the_model_runs(
+    options: Callable[..., TrainOptions], pictures: Path, tmp_path: Path
+) -> None:
     chosen = options("out", steps=250, lr=5e-3)
-    before = train(TrainOptions(**{**chosen.__dict__, "val": pictures, "max_steps": 0}))
-    after = train(TrainOptions(**{**chosen.__dict__, "val": pictures}))
+    shutil.copytree(pictures, tmp_path / "val")
+    chosen = replace(chosen, val=tmp_path / "val")
+    before = train(replace(chosen, max_steps=0, out=tmp_path / "before"))
+    after = train(chosen)
     for protocol, row in after.psnr.items():
         assert row["50"] > before.psnr[protocol]["50"] + 1
     module, card = weights.load(after.model)
@@ -105,7 +113,7 @@ def test_resumed_run_equals_an_undisturbed_one(options: Callable[..., TrainOptio
     resumed = load_file(train(options("parts", resume=True)).model)
     assert all(torch.allclose(whole[key], resumed[key], rtol=0, atol=1e-6) for key in whole)
     # The test can fail: a run that starts over with the stopped weights alone ends elsewhere.
-    other = load_file(train(options("parts", steps=7)).model)
+    other = load_file(train(replace(options("other", steps=7), init=str(stopped.model))).model)
     assert not all(torch.allclose(whole[key], other[key], rtol=0, atol=1e-6) for key in whole)
 
 
@@ -172,9 +180,14 @@ def test_batches_are_what_they_claim() -> None:
 def test_bad_input_is_told(pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--max-time"):
         TrainOptions(data=pictures, out=tmp_path)
-    for wrong in ({"batch": 0}, {"crops": (8,)}, {"gray": 2.0}, {"lr": 0.0}, {"precision": "fp8"}):
+    for wrong in (
+        *({"batch": 0}, {"crops": (8,)}, {"gray": 2.0}, {"lr": 0.0}, {"precision": "fp8"}),
+        *({"max_steps": -1}, {"max_time": 0.0}, {"max_time": -5.0}, {"max_time": np.inf}, {"max_time": np.nan}),
+        *({"seed": -1}, {"seed": 2**63}),
+    ):
         with pytest.raises(UsageError):
-            TrainOptions(data=pictures, out=tmp_path, max_steps=1, **wrong)  # type: ignore[arg-type]
+            TrainOptions(**{"data": pictures, "out": tmp_path, "max_steps": 1, **wrong})  # type: ignore[arg-type]
+    assert TrainOptions(data="d", out="o", max_steps=1).data == Path("d")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="no such folder"):
         train(TrainOptions(data=tmp_path / "nowhere", out=tmp_path, max_steps=1))
     with pytest.raises(NothingToDoError, match="smaller than the largest crop"):
@@ -182,6 +195,38 @@ def test_bad_input_is_told(pictures: Path, tmp_path: Path) -> None:
     (pictures / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(InputError, match=r"broken\.png"):
         train(TrainOptions(data=pictures, out=tmp_path, max_steps=1, crops=(32,)))
+
+
+def test_a_run_is_not_replaced_by_one_that_forgets_to_resume(options: Callable[..., TrainOptions]) -> None:
+    chosen = options("out", steps=2)
+    before = train(chosen).model.read_bytes()
+    with pytest.raises(UsageError, match=r"holds a run already.*--resume"):
+        train(replace(chosen, data=Path("nowhere")))
+    (chosen.out / "checkpoint.safetensors").unlink()
+    with pytest.raises(UsageError, match=r"holds a run already \(model\.safetensors\)"):
+        train(chosen)
+    assert (chosen.out / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(("then", "now"), [("adamw", "muon"), ("muon", "adamw")])
+def test_resuming_with_another_optimizer_or_architecture_is_told(
+    options: Callable[..., TrainOptions], then: str, now: str
+) -> None:
+    chosen = replace(options("out", steps=2), optimizer=then)
+    train(chosen)
+    resumed = replace(chosen, max_steps=4, resume=True)
+    with pytest.raises(UsageError, match=rf"checkpoint.*give --optimizer {then}"):
+        train(replace(resumed, optimizer=now))
+    with pytest.raises(UsageError, match=r"checkpoint.*give --arch unet"):
+        train(replace(resumed, init=None, arch="dae"))
+    with pytest.raises(InputError, match="checkpoint"):
+        train(replace(resumed, init=None))
+    path = chosen.out / "checkpoint.safetensors"
+    with safe_open(path, "pt") as file:
+        state = file.metadata()[STATE_KEY]
+    save_file(load_file(path), path, metadata={STATE_KEY: state})  # the first format did not name the optimiser
+    with pytest.raises(InputError, match="checkpoint"):
+        train(replace(resumed, optimizer=now))
 
 
 def test_damaged_checkpoint_is_told(options: Callable[..., TrainOptions]) -> None:
