@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import fnmatch
 import glob
@@ -96,7 +97,16 @@ class Rules:
 
 
 def _fits(relative: str, pattern: str) -> bool:
-    return fnmatch.fnmatch(relative if "/" in pattern else PurePosixPath(relative).name, pattern.strip("/"))
+    """Whether a place matches a glob: by its name, or by the whole of it where the glob has a slash.
+
+    ``**/`` at the beginning stands for no directory as well, a slash at the end for the directory and all below it.
+    """
+    if "/" not in pattern:
+        return fnmatch.fnmatch(PurePosixPath(relative).name, pattern)
+    path = pattern.strip("/")
+    ways = [path, path.removeprefix("**/")]
+    ways += [f"{way}/*" for way in ways] if pattern.endswith("/") else []
+    return any(fnmatch.fnmatch(relative, way) for way in ways)
 
 
 def discover(inputs: Sequence[str | Path], rules: Rules) -> Discovery:
@@ -118,7 +128,7 @@ def discover(inputs: Sequence[str | Path], rules: Rules) -> Discovery:
     Raises
     ------
     UsageError
-        If a list file cannot be read.
+        If an argument is empty, or a list file cannot be read.
     """
     result = Discovery()
     seen: set[tuple[str, str]] = set()
@@ -137,6 +147,10 @@ def discover(inputs: Sequence[str | Path], rules: Rules) -> Discovery:
 def _arguments(inputs: Sequence[str | Path]) -> Iterator[tuple[Path, str]]:
     """Arguments as (path, place below the output): a file's base name, nothing for a directory."""
     for argument in map(str, inputs):
+        if not argument:  # as a path it would be the current directory
+            raise UsageError("INPUT is empty (a variable that is not set?); the current directory is . (a dot)")
+        if argument == "@":
+            raise UsageError("--from-file (or @) names no file (a variable that is not set?)")
         if argument.startswith("@"):
             for entry in _read_list(Path(argument[1:])):
                 yield from _globbed(entry, keep_folders=True)
@@ -149,6 +163,12 @@ def _read_list(path: Path) -> list[str]:
         data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"@{shown(path)}: the list of inputs cannot be read ({error.strerror})") from error
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as PowerShell 5 writes
+        try:
+            data = data.decode("utf-16").encode()
+        except UnicodeDecodeError as error:
+            raise UsageError(f"@{shown(path)}: begins as UTF-16 but is none; save the list as UTF-8") from error
+    data = data.removeprefix(codecs.BOM_UTF8)
     entries = data.split(b"\0") if b"\0" in data else data.splitlines()
     return [os.fsdecode(entry) for entry in entries if entry.strip()]
 
@@ -219,10 +239,10 @@ def _walk(folder: Path, prefix: str, above: tuple[Identity, ...], rules: Rules, 
     for entry in listed:
         relative = prefix + entry.name
         if is_hidden(entry.name) or _has_hidden_attribute(entry) or rules.excludes(relative):
-            result.ignored += not entry.is_dir()
+            result.ignored += not _is_directory(entry)
             continue
         image = PurePath(entry.name).suffix.lower() in SUFFIXES
-        if not (image or entry.is_symlink() or entry.is_dir()):
+        if not (image or entry.is_symlink() or _is_directory(entry)):
             result.ignored += 1
             continue
         path = Path(entry.path)
@@ -252,6 +272,14 @@ def _enter(
         yield Found(folder, relative, failure="a loop of symbolic links: it leads back to a directory above it")
         return
     yield from _walk(folder, relative + "/", (*above, identity), rules, result)
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    """False as well where the entry cannot be looked at, such as a loop of links."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _has_hidden_attribute(entry: os.DirEntry[str]) -> bool:
@@ -292,7 +320,10 @@ def _why(path: Path, error: OSError | ValueError) -> str:
     if error.errno == errno.ELOOP:
         return "a loop of symbolic links"
     if error.errno == errno.ENOENT and path.is_symlink():
-        return f"a broken symbolic link to {shown(os.readlink(path))}"
+        try:
+            return f"a broken symbolic link to {shown(os.readlink(path))}"
+        except OSError:  # as some links in /proc
+            return "a broken symbolic link"
     if error.errno == errno.ENOENT and glob.has_magic(str(path)):
         return "no file matches this pattern"
     return f"cannot be read: {error.strerror}"

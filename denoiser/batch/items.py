@@ -12,6 +12,15 @@ from denoiser.batch.names import shown
 from denoiser.errors import UsageError
 from denoiser.images import SUFFIXES, is_store
 
+FOREIGN = frozenset(
+    {
+        *(".gif", ".ico", ".tga", ".pbm", ".pgm", ".pnm", ".ppm", ".psd", ".xcf", ".svg", ".exr", ".hdr", ".fits"),
+        *(".heic", ".heif", ".avif", ".jxl", ".jxr", ".jp2", ".j2k", ".jpx", ".qoi"),
+        *(".dng", ".arw", ".cr2", ".cr3", ".nef", ".orf", ".raf", ".rw2"),
+    }
+)
+"""Suffixes of pictures that cannot be written, in lower case."""
+
 
 class Action(StrEnum):
     """What a run will do with one input."""
@@ -32,10 +41,13 @@ class Destination:
         The output directory, or the directory of the one output file.
     file : Path or None
         The output file, where OUT names one.
+    foreign : bool
+        Whether OUT is not there yet and looks like a file of a format that cannot be written.
     """
 
     root: Path
     file: Path | None = None
+    foreign: bool = False
 
     @classmethod
     def of(cls, output: str | Path) -> Destination:
@@ -45,8 +57,10 @@ class Destination:
         Raises
         ------
         UsageError
-            If it exists and is neither a directory nor an image by its suffix.
+            If it is empty, or exists and is neither a directory nor an image by its suffix.
         """
+        if not str(output):  # as a path it would be the current directory
+            raise UsageError("OUT is empty (a variable that is not set?); the current directory is . (a dot)")
         path = Path(output)
         if SUFFIXES.get(path.suffix.lower()) != "zarr" and (path.is_dir() or str(output).endswith(("/", os.sep))):
             return cls(path)
@@ -54,7 +68,7 @@ class Destination:
             return cls(path.parent, path)
         if path.exists():
             raise UsageError(f"{shown(path)}: the output is a file without an image's suffix, not a directory")
-        return cls(path)
+        return cls(path, foreign=path.suffix.lower() in FOREIGN)
 
 
 @dataclass(frozen=True)

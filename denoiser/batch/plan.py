@@ -66,15 +66,28 @@ def _rules(inputs: Sequence[str | Path], destination: Destination, options: Batc
     outputs += options.beside.values()
     made: frozenset[Identity] = frozenset()
     root = destination.root.resolve()
-    if any(Path(each).resolve().is_relative_to(root) for each in inputs):
+    if any(_is_inside(each, root) for each in inputs):
         made = identities(destination.root / target for target in manifest.entries)
     return Rules(options.recursive, options.include, options.exclude, identities(outputs), made)
+
+
+def _is_inside(path: str | Path, root: Path) -> bool:
+    """False as well for links that lead nowhere: the walk says what is wrong with them."""
+    try:
+        return Path(path).resolve().is_relative_to(root)
+    except (OSError, RuntimeError):
+        return False
 
 
 def _check_destination(found: Discovery, destination: Destination, options: BatchOptions) -> None:
     if destination.file and not found.single:
         raise UsageError(
             f"{shown(destination.file)}: the output names a file, but the input is not one file; give a directory"
+        )
+    if destination.foreign and found.single:
+        raise UsageError(
+            f"{shown(destination.root)}: a picture cannot be written as {destination.root.suffix}; end the name in "
+            f"{', '.join(names.EXTENSIONS.values())}, or in / for a directory"
         )
     if destination.file and options.format not in ("keep", SUFFIXES[destination.file.suffix.lower()]):
         raise UsageError(f"{shown(destination.file)}: its suffix contradicts --format {options.format}")

@@ -174,7 +174,7 @@ class RunSession(Session):
         on_cpu = devices.resolve(self.options.device).type == "cpu"
         o = self.options
         # Networks between which auto chooses share the processors, and so what they need: each has all of it.
-        memory = self._memory() // 2 if on_cpu else o.max_memory
+        memory = max(1, self._memory() // 2) if on_cpu else o.max_memory
         options = InferenceOptions(o.device, precision, o.tile, o.halo, o.batch, memory, o.ensemble)
         networks = load(o.model, options)
         return auto.Chooser(networks) if o.model == weights.AUTO else networks[o.model]

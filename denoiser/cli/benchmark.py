@@ -168,9 +168,9 @@ def show(result: Result, talk: console.Talk, form: str, psnr: str) -> None:
     if form == "json":
         console.print_json(result.to_json())
     elif form == "csv":
-        typer.echo(tables.comma_separated(result))
+        console.print_text(tables.comma_separated(result))
     elif form == "markdown":
-        typer.echo(tables.markdown(result, psnr))
+        console.print_text(tables.markdown(result, psnr))
     elif result.rows:
         from denoiser.cli.tables import show_benchmark
 

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
@@ -217,11 +218,57 @@ def _open_log(path: Path | None) -> TextIO | None:
         raise OutputError(f"{path}: the log file cannot be written ({error.strerror})") from error
 
 
+def open_streams() -> None:
+    """Make the standard streams ones that can always be used, before any file is opened.
+
+    A stream that the caller has closed becomes the null device: the next file would get its number, and what libraries
+    print with it. A character that stdout's encoding lacks becomes a question mark.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 - as long as the process lives
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
+@contextmanager
+def to_stdout() -> Iterator[None]:
+    """Around whatever writes to stdout.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written, such as a file on a full disk.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has seen enough
+        raise
+    except OSError as error:
+        # Python tries once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OutputError(f"stdout cannot be written ({error.strerror})") from error
+
+
+def print_text(text: str) -> None:
+    """Text on stdout."""
+    with to_stdout():
+        typer.echo(text)
+
+
 def print_json(document: Any) -> None:
-    """One JSON document on stdout."""
+    """One JSON document on stdout, in ASCII where stdout's encoding lacks some of its characters."""
     import json
 
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(document, indent=2)
+    print_text(text)
 
 
 def count(number: int, noun: str) -> str:

@@ -100,7 +100,7 @@ def corrupt(
         if preview is not None:
             from denoiser.batch import preview as sheet
 
-            sheet.check(preview, target)
+            sheet.check(preview, Path(target))
         report = core.corrupt_files(files, target, options, progress=talk, stop=stop)
         if preview is not None:
             sheet.write(preview, report, options)

@@ -72,7 +72,7 @@ def show(report: EstimateReport, talk: console.Talk, form: str) -> None:
     if form == "json":
         console.print_json(report.to_json())
     elif form == "csv":
-        typer.echo(noise_table.comma_separated(report))
+        console.print_text(noise_table.comma_separated(report))
     elif any(each.pages for each in report.files):
         noise_table.show(report)
     if report.exit_code is ExitCode.NOTHING_TO_DO:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from denoiser import tuning
-from denoiser.cli import benchmark, config, corrupt, doctor, estimate, models, run, signals, train
+from denoiser.cli import benchmark, config, console, corrupt, doctor, estimate, models, run, signals, train
 from denoiser.cli import options as o
-from denoiser.errors import DenoiserError, ExitCode, Interrupted
+from denoiser.errors import DenoiserError, ExitCode, Interrupted, UsageError
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": run.run,
@@ -81,7 +82,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from denoiser.cli.version import describe
 
-        typer.echo(describe())
+        console.print_text(describe())
         raise typer.Exit
 
 
@@ -91,7 +92,10 @@ def _program(
         typer.Option("--version", callback=_version, is_eager=True, help="Show versions and devices, then exit."),
     ] = False,
 ) -> None:
-    pass
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:  # in which not even every library can be loaded
+        raise UsageError("the working directory has been deleted; change to one that exists") from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -129,6 +133,7 @@ def program() -> NoReturn:
     A run that was interrupted has put everything in order when it returns, but windows may still be computed by threads
     that Python would wait for, which takes seconds where they are large.
     """
+    console.open_streams()
     tuning.keep_freed_memory()
     with signals.ending():
         try:

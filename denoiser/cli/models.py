@@ -61,7 +61,7 @@ def verify_models(json: o.Json = False) -> None:
     if json:
         console.print_json({"schema": "denoiser.verify/1", "models": names, "problems": problems})
     elif not problems:
-        typer.echo(f"{console.count(len(names), 'weights file')} whole: {', '.join(names)}")
+        console.print_text(f"{console.count(len(names), 'weights file')} whole: {', '.join(names)}")
     if problems:
         raise UnavailableError("; ".join(problems))
 

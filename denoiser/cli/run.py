@@ -91,7 +91,7 @@ def run(
         streams.as_files(inputs, output) as (paths, target),
         signals.stopping(stop),
     ):
-        done = core.run(paths, output if "://" in output else target, options, progress=talk, stop=stop)
+        done = core.run(paths, target, options, progress=talk, stop=stop)
         summary.show(done, talk, json)
         metrics.write(done)
     raise typer.Exit(done.exit_code)

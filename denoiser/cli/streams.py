@@ -12,15 +12,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from denoiser.batch.names import STATE
+from denoiser.cli import console
 from denoiser.errors import InputError, UsageError
 
 STREAM = "-"
 LIST = "@-"
 """A list of paths on stdin."""
 
+SEVERAL = "only one picture that is one file can go to stdout; name an output directory instead of -"
+
 
 @contextmanager
-def as_files(inputs: Sequence[str], output: str) -> Iterator[tuple[list[str], Path]]:
+def as_files(inputs: Sequence[str], output: str) -> Iterator[tuple[list[str], str | Path]]:
     """Give inputs and an output that are files, and copy the result to stdout when ``output`` is ``-``.
 
     A list on stdin, ``@-``, becomes a list in a file: a run may have to read it more than once.
@@ -28,9 +32,11 @@ def as_files(inputs: Sequence[str], output: str) -> Iterator[tuple[list[str], Pa
     Raises
     ------
     UsageError
-        If a stream stands beside other inputs.
+        If a stream stands beside other inputs, or several pictures would go to stdout.
     InputError
         If stdin holds no picture.
+    OutputError
+        If stdout cannot be written.
     """
     if LIST in inputs:
         if STREAM in inputs:
@@ -43,23 +49,24 @@ def as_files(inputs: Sequence[str], output: str) -> Iterator[tuple[list[str], Pa
                 yield found
         return
     if STREAM not in (*inputs, output):
-        yield list(inputs), Path(output)
+        yield list(inputs), output
         return
     if len(inputs) != 1:
         raise UsageError("- stands for one image; give it as the only INPUT, and as OUT only for one INPUT")
     with TemporaryDirectory(prefix="denoiser-") as folder:
         source = str(_stdin_file(Path(folder))) if inputs[0] == STREAM else inputs[0]
         if output != STREAM:
-            yield [source], Path(output)
+            yield [source], output
             return
-        if Path(source).is_dir():
-            raise UsageError(f"{source}: a directory cannot go to stdout; name an output directory instead of -")
+        _check_single(source)
         made = Path(folder, "out")
         yield [source], made
-        for result in made.glob("[!.]*"):
-            with result.open("rb") as stream:
+        results = [path for path in made.rglob("*") if path.is_file() and path.relative_to(made).parts[0] != STATE]
+        if len(results) > 1:  # a folder in a store, into which nobody has looked before
+            raise UsageError(SEVERAL)
+        for result in results:
+            with result.open("rb") as stream, console.to_stdout():
                 shutil.copyfileobj(stream, sys.stdout.buffer)
-        sys.stdout.buffer.flush()
 
 
 @contextmanager
@@ -80,6 +87,15 @@ def as_inputs(inputs: Sequence[str]) -> Iterator[list[str]]:
         raise UsageError("- stands for one image; give it as the only INPUT")
     with TemporaryDirectory(prefix="denoiser-") as folder:
         yield [str(_stdin_file(Path(folder)))]
+
+
+def _check_single(source: str) -> None:
+    """Make sure that an argument means no more than one file."""
+    from denoiser.batch.discover import Rules, discover
+
+    found = discover([source], Rules(recursive=False))
+    if found.roots or len(found.files) > 1 or any(each.path.is_dir() for each in found.files):
+        raise UsageError(SEVERAL)
 
 
 def _stdin_file(folder: Path) -> Path:

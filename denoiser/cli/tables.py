@@ -11,12 +11,15 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from denoiser.cli.console import to_stdout
+
 if TYPE_CHECKING:
     from denoiser.batch import Report
     from denoiser.benchmark import Result
     from denoiser.inference.diagnosis import Diagnosis
 
 
+@to_stdout()
 def show_models(rows: Sequence[Mapping[str, Any]]) -> None:
     """One row per model; related facts share a cell, so that the table fits 80 columns."""
     table = Table(show_lines=True)
@@ -30,6 +33,7 @@ def show_models(rows: Sequence[Mapping[str, Any]]) -> None:
     Console().print(table)
 
 
+@to_stdout()
 def show_model(row: Mapping[str, Any]) -> None:
     """All fields of a card, one per line."""
     table = Table.grid(padding=(0, 2))
@@ -39,6 +43,7 @@ def show_model(row: Mapping[str, Any]) -> None:
     Console().print(table)
 
 
+@to_stdout()
 def show_plan(report: Report) -> None:
     """One row per file of a dry run: what would become of it, and what its new format would lose."""
     table = Table()
@@ -56,6 +61,7 @@ def show_plan(report: Report) -> None:
     Console().print(table)
 
 
+@to_stdout()
 def show_benchmark(result: Result, psnr: str) -> None:
     """One table per kind of noise, and below them the protocol, without which the figures mean nothing."""
     from denoiser.benchmark import tables
@@ -74,6 +80,7 @@ def show_benchmark(result: Result, psnr: str) -> None:
     console.print(Text(result.protocol["statement"], style="dim"))
 
 
+@to_stdout()
 def show_noise(rows: Sequence[Mapping[str, Any]]) -> None:
     """One kind of noise after the other: what it does, and its parameters."""
     console = Console()
@@ -88,6 +95,7 @@ def show_noise(rows: Sequence[Mapping[str, Any]]) -> None:
         console.print()
 
 
+@to_stdout()
 def show_diagnosis(found: Diagnosis) -> None:
     """What ``denoiser doctor`` found: facts, precisions, problems and advice."""
     machine = found.machine

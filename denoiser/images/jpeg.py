@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,13 @@ _XMP_MARKER = b"http://ns.adobe.com/xap/1.0/\x00"
 _ICC_MARKER = b"ICC_PROFILE\x00"
 _LONGEST_SEGMENT = 65533
 _JFIF_DENSITY_AT = 13  # SOI, APP0 marker and length, "JFIF\0", version
+_START, _END = b"\xff\xd8\xff", b"\xff\xd9"
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
+"""One that begins a segment or ends the picture; in compressed pixels 0xFF stands before 0 or a restart marker."""
+_TAIL = 1 << 16
+_LONGEST_HEADER = 1 << 24
+_PADDING = 64
+"""So many bytes behind a picture are taken for no data, such as the line end of a mailer."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,7 @@ class JpegSource(WholeSource):
         super().__init__(path)
         with reading(path), path.open("rb") as file:
             # Not Image.open, which would take a picture with a preview behind it for another format.
-            self.header = _read_header(path, JpegImagePlugin.JpegImageFile(file))
+            self.header = _read_header(path, JpegImagePlugin.JpegImageFile(file), file)
         page = self.header.pages[0]
         check_size(path, page.nbytes, max_bytes, f"its {page.width} x {page.height} pixels")
 
@@ -58,20 +67,50 @@ class JpegSource(WholeSource):
             return np.array(JpegImagePlugin.JpegImageFile(file))
 
 
-def _read_header(path: Path, image: JpegImagePlugin.JpegImageFile) -> Header:
+def _read_header(path: Path, image: JpegImagePlugin.JpegImageFile, file: BinaryIO) -> Header:
     if image.mode not in _CHANNELS:
         raise InputError(f"{path}: JPEG of kind {image.mode} is not supported; convert it to RGB")
     page = Page(image.height, image.width, _CHANNELS[image.mode], np.dtype(np.uint8))
     segments = [(int(name[3:]), data) for name, data in image.applist if name.startswith("APP")]
     previews = any(marker == 2 and data.startswith(b"MPF\0") for marker, data in segments)
+    if previews:
+        dropped = "secondary pictures (MPF)"
+    else:
+        dropped = "data behind the picture (a video, or a second picture)" if _has_more(file, page.nbytes) else ""
     metadata = Metadata(
         common=_common(image),
         native=_record(image),
         lossy=True,
         cmyk=image.mode == "CMYK",
-        dropped=("secondary pictures (MPF)",) if previews else (),
+        dropped=(dropped,) if dropped else (),
     )
     return Header(path, "jpeg", (page,), False, metadata)
+
+
+def _has_more(file: BinaryIO, nbytes: int) -> bool:
+    """Whether data follow the picture, which has so many bytes decoded.
+
+    All of it is read only where the last part of the file does not look like an end: what is not seen is a second
+    picture that is longer than this part and to which nothing in the first one points.
+    """
+    file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+    tail = file.read().rstrip(b"\0")
+    if tail.endswith(_END) and _START not in tail:
+        return False
+    file.seek(0)
+    data = file.read(nbytes + _LONGEST_HEADER)  # a video may be larger than memory
+    end = _end(data)
+    return len(data[end : end + _TAIL].strip(b"\0")) > _PADDING
+
+
+def _end(data: bytes) -> int:
+    """Where the first picture ends; the end of the data where its own is missing."""
+    at = 2
+    while marker := _MARKER.search(data, at):
+        if marker[0] == _END:
+            return marker.end()
+        at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2])
+    return len(data)
 
 
 def _common(image: JpegImagePlugin.JpegImageFile) -> Common:

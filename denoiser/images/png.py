@@ -79,7 +79,11 @@ class PngSource(WholeSource):
         if record.interlaced and record.bit_depth <= 8:
             # imagecodecs decodes these too, but lets libpng write a warning to the user's stderr.
             with self._path.open("rb") as file:
-                return np.array(PngImagePlugin.PngImageFile(file).convert(_MODES[self.header.pages[0].channels]))
+                image = PngImagePlugin.PngImageFile(file)
+                if record.colour_type == _GRAY and record.bit_depth > 1 and "transparency" in image.info:
+                    # Pillow widens the samples to 8 bits, but not the value that is transparent.
+                    image.info["transparency"] *= 255 // ((1 << record.bit_depth) - 1)
+                return np.array(image.convert(_MODES[self.header.pages[0].channels]))
         decoded: NDArray[np.generic] = imagecodecs.png_decode(self._path.read_bytes())
         return decoded
 

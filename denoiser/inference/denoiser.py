@@ -279,11 +279,11 @@ class Denoiser:
         Parameters
         ----------
         array : ndarray
-            (H, W), (H, W, C) or (N, H, W, C), integers or floats. Three channels are taken as colour, any
-            other number one by one.
+            (H, W), (H, W, C) with C up to 4, or (N, H, W, C), integers or floats. Three channels are taken as colour,
+            any other number one by one.
         white, black : float, optional
-            Stored values of white and black. Integers default to the limits of their type; floats have
-            none, and their result does not depend on one. Models with ``needs_range`` refuse floats without white.
+            Stored values of white and black. Models with ``needs_range`` take the limits of the type of integers, and
+            refuse floats without white. The results of others depend on no range, but for that of 8-bit integers.
         sigma : float, optional
             Noise level in units of 1/255 of the full range, for models that take one.
         strength : float

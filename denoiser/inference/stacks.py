@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from denoiser.errors import UsageError
 from denoiser.images.image import Page
 
+MOST_CHANNELS = 4
+"""Of a picture of three dimensions, as of .npy files. With more it may as well be a stack of gray pictures."""
+
 
 def page_of(pages: NDArray[Any], alpha: bool) -> Page:
     """What each page of a stack (N, H, W, C) is."""
@@ -27,6 +30,11 @@ def as_pages(array: NDArray[Any]) -> NDArray[Any]:
         )
     if array.ndim == 2:
         return array[None, :, :, None]
+    if array.ndim == 3 and array.shape[2] > MOST_CHANNELS:
+        raise UsageError(
+            f"an array of shape {array.shape} may be a stack of gray pictures or one of {array.shape[2]} channels: "
+            "give array[..., None] for the stack, or array[None] for the picture"
+        )
     if array.ndim == 3:
         return array[None]
     if array.ndim == 4:

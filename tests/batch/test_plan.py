@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from denoiser.batch import Action, Destination, Item, Plan, RunOptions, make_plan
+from denoiser.batch import Action, Destination, Item, Plan, RunOptions, make_plan, run
 from denoiser.batch.manifest import Entry, Manifest, Stamp, content_hash
 from denoiser.batch.plan import share_out
 from denoiser.errors import UsageError
@@ -63,6 +63,15 @@ def test_one_file_into_a_file() -> None:
     assert targets(plan("a.jpg", "sub/")) == ["sub/a.jpg"]
     Path("dir.png").mkdir()
     assert targets(plan("a.jpg", "dir.png")) == ["dir.png/a.jpg"]
+
+
+def test_a_file_of_a_format_that_cannot_be_written_is_no_directory() -> None:
+    touch("in/a.png")
+    with pytest.raises(UsageError, match=r"out\.HEIC: a picture cannot be written as \.HEIC; .*\.png, .* or in /"):
+        plan("in/a.png", "out.HEIC")
+    assert targets(plan("in/a.png", "out.HEIC/")) == targets(plan("in", "out.HEIC")) == ["out.HEIC/a.png"]
+    Path("out.HEIC").mkdir()
+    assert targets(plan("in/a.png", "out.HEIC")) == ["out.HEIC/a.png"]
 
 
 def test_a_file_cannot_be_the_output_of_a_directory() -> None:
@@ -117,6 +126,28 @@ def test_list_files(separator: str) -> None:
         plan("@nothing.txt")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+def test_lists_begin_with_what_tells_their_encoding(encoding: str) -> None:
+    touch("in/ä/x.png", "in/b.png")
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    Path("list.txt").write_bytes(f"{mark}in/ä/x.png\r\nin/b.png\r\n".encode(encoding))
+    assert targets(plan("@list.txt")) == ["out/in/b.png", "out/in/ä/x.png"]
+    Path("list.txt").write_bytes(b"\xff\xfea")
+    with pytest.raises(UsageError, match="begins as UTF-16"):
+        plan("@list.txt")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output", "what"), [("", "out", "INPUT"), ("in", "", "OUT"), ("@", "out", "--from")]
+)
+def test_an_empty_argument_is_not_the_current_directory(inputs: str, output: str, what: str) -> None:
+    touch("in/a.png")
+    with pytest.raises(UsageError, match=f"^{what}"):
+        plan(inputs, output)
+    with pytest.raises(UsageError, match=f"^{what}"):
+        run([inputs], output)
+
+
 def test_a_list_from_outside_cannot_lead_out_of_the_output_directory() -> None:
     touch("x.png", "sub/here")
     Path("list.txt").write_text("sub/../../" + Path.cwd().name + "/x.png\n" + str(Path("x.png").resolve()))
@@ -150,6 +181,30 @@ def test_include_and_exclude() -> None:
     assert targets(plan("in", options=RunOptions(recursive=False))) == ["out/a.png", "out/a_preview.jpg"]
 
 
+@pytest.mark.parametrize(
+    ("glob", "fitting"),
+    [
+        ("**/*.tif", ["a.tif", "sub/b.tif", "x/sub/c.tif"]),
+        ("**/sub/*", ["sub/b.tif", "x/sub/c.tif"]),
+        ("**/sub/", ["sub/b.tif", "x/sub/c.tif"]),
+        ("sub/", ["sub/b.tif"]),
+        ("/sub/", ["sub/b.tif"]),
+        ("x/", ["x/d.png", "x/sub/c.tif"]),
+    ],
+)
+def test_globs_of_directories(glob: str, fitting: list[str]) -> None:
+    every = ["a.tif", "sub/b.tif", "x/d.png", "x/sub/c.tif"]
+    touch(*(f"in/{name}" for name in every))
+    assert targets(plan("in", options=RunOptions(include=(glob,)))) == [f"out/{name}" for name in fitting]
+    left = [f"out/{name}" for name in every if name not in fitting]
+    assert targets(plan("in", options=RunOptions(exclude=(glob,)))) == left
+
+
+def test_a_directory_is_excluded_by_its_name_at_any_depth() -> None:
+    touch("in/sub/a.png", "in/x/sub/b.png", "in/c.png")
+    assert targets(plan("in", options=RunOptions(exclude=("**/sub",)))) == ["out/c.png"]
+
+
 def test_arguments_that_are_no_images_fail_but_files_in_directories_do_not() -> None:
     touch("notes.txt", "in/notes.txt", "in/a.png")
     Path("photo").write_bytes(b"\x89PNG\r\n\x1a\n")
@@ -175,6 +230,26 @@ def test_links() -> None:
     assert reasons["in/itself.png"] == "a loop of symbolic links"
     assert "leads back" in reasons["in/other/sub/up"]
     assert len(reasons) == 3
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_loops_that_are_hidden_or_excluded_stop_nothing() -> None:
+    touch("in/a.png")
+    for name in (".loop", "loop"):
+        Path("in", name).symlink_to(name)
+    made = plan("in", options=RunOptions(exclude=("loop",)))
+    assert (targets(made), failures(made), made.ignored) == (["out/a.png"], {}, 2)
+    assert failures(plan("in/loop")) == {"in/loop": "a loop of symbolic links"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_a_link_that_cannot_be_read_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> str:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    Path("link.png").symlink_to("gone.png")
+    monkeypatch.setattr("os.readlink", refuse)
+    assert failures(plan("link.png")) == {"link.png": "a broken symbolic link"}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such files there")

@@ -6,6 +6,7 @@ import ctypes
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -170,6 +171,17 @@ def test_a_defect_shows_no_traceback_unless_asked(recorder: Recorder, capfd: pyt
     assert "--debug" in err
     assert main(["run", "in", "out", "--debug"]) == ExitCode.SOME_FAILED
     assert "Traceback" in capfd.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a directory in use stays there")
+def test_a_working_directory_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert main(["run", "in", "out"]) == ExitCode.USAGE
+    assert capfd.readouterr().err == "error: the working directory has been deleted; change to one that exists\n"
 
 
 def test_ctrl_c_before_the_work_begins(recorder: Recorder) -> None:

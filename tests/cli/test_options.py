@@ -79,6 +79,8 @@ def test_shares(index: int, count: int) -> None:
     [
         ({"RANK": "0", "WORLD_SIZE": "4"}, (0, 4)),
         ({"SLURM_PROCID": "2", "SLURM_NTASKS": "3"}, (2, 3)),
+        ({"SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "3", "SLURM_NPROCS": "6"}, (2, 3)),
+        ({"SLURM_PROCID": "2", "SLURM_NPROCS": "6"}, (2, 6)),
         ({"JOB_COMPLETION_INDEX": "4", "JOB_COMPLETIONS": "5"}, (4, 5)),
         ({"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_MIN": "5", "SLURM_ARRAY_TASK_COUNT": "4"}, (2, 4)),
         (
@@ -104,6 +106,23 @@ def test_share_without_a_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RANK", "SLURM_ARRAY_TASK_ID", "SLURM_PROCID", "JOB_COMPLETION_INDEX"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(typer.BadParameter, match="torchrun, SLURM or Kubernetes"):
+        o.parse_shard("auto")
+
+
+@pytest.mark.parametrize(
+    ("variables", "missing"),
+    [
+        ({"SLURM_PROCID": "1"}, "SLURM_NTASKS, which is not set"),
+        ({"SLURM_PROCID": "1", "SLURM_NTASKS": "2(x3)"}, "SLURM_NTASKS, and '2\\(x3\\)' is no number"),
+        ({"SLURM_ARRAY_TASK_ID": "1"}, "SLURM_ARRAY_TASK_MIN, which"),
+        ({"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_MIN": "0"}, "SLURM_ARRAY_TASK_COUNT, which"),
+        ({"RANK": "first", "WORLD_SIZE": "2"}, "RANK, and 'first'"),
+    ],
+)
+def test_a_launcher_that_tells_half(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], missing: str) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(typer.BadParameter, match=f"auto needs {missing}"):
         o.parse_shard("auto")
 
 

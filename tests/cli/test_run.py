@@ -65,6 +65,13 @@ def test_some_failed(pictures: Path, tiny_model: Path, tmp_path: Path, capfd: py
     assert (tmp_path / "out" / "b.jpg").exists()
 
 
+def test_a_budget_of_one_byte_is_too_small_for_any_file(
+    pictures: Path, tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(pictures, tmp_path / "out", "--model", tiny_model, "--max-memory", 1) == ExitCode.SOME_FAILED
+    assert capfd.readouterr().err.count("raise --max-memory") == 3
+
+
 def test_the_summary_counts_the_files_of_each_chosen_network(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     clean = np.full((96, 96, 3), 128, np.uint8)
     (tmp_path / "in").mkdir()

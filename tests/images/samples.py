@@ -85,17 +85,22 @@ def _wide_png(dtype: str, channels: int, chunks: Chunks = ()) -> bytes:
 
 
 def _packed_png(bits: int, colour: int, chunks: Chunks = ()) -> bytes:
-    samples = (picture("u1") >> (8 - bits)).astype(np.uint8)
-    spread = np.unpackbits(samples[:, :, None], axis=2)[:, :, 8 - bits :].reshape(HEIGHT, -1)
-    return png_bytes((WIDTH, HEIGHT, bits, colour, 0), _unfiltered(np.packbits(spread, axis=1)), chunks)
+    samples = picture("u1") >> (8 - bits)
+    return png_bytes((WIDTH, HEIGHT, bits, colour, 0), _unfiltered(_packed(samples, bits)), chunks)
 
 
-def _interlaced_png() -> bytes:
-    pixels = picture("u1", 3)
+def _packed(samples: Array, bits: int) -> Array:
+    spread = np.unpackbits(samples[:, :, None], axis=2)[:, :, 8 - bits :].reshape(samples.shape[0], -1)
+    return np.packbits(spread, axis=1)
+
+
+def interlaced_png(bits: int, channels: int, chunks: Chunks = ()) -> bytes:
+    """Gray of few bits or 8-bit colour in the seven passes of Adam7."""
+    pixels = picture("u1", channels) >> (8 - bits)
     passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
     parts = [pixels[top::down, left::across] for top, left, down, across in passes]
-    rows = b"".join(_unfiltered(part.reshape(part.shape[0], -1)) for part in parts)
-    return png_bytes((WIDTH, HEIGHT, 8, 2, 1), rows)
+    rows = b"".join(_unfiltered(_packed(part.reshape(part.shape[0], -1), bits)) for part in parts)
+    return png_bytes((WIDTH, HEIGHT, bits, {1: 0, 3: 2}[channels], 1), rows, chunks)
 
 
 def _pngs(folder: Path) -> None:
@@ -120,7 +125,7 @@ def _pngs(folder: Path) -> None:
     half = ((b"PLTE", _palette(16)), (b"tRNS", bytes(range(0, 160, 16))))
     (folder / "palette transparent.png").write_bytes(_packed_png(4, 3, half))
     Image.fromarray(picture("u1", 3)).quantize(200).save(folder / "palette8.png")
-    (folder / "interlaced.png").write_bytes(_interlaced_png())
+    (folder / "interlaced.png").write_bytes(interlaced_png(8, 3))
 
 
 def _palette(entries: int) -> bytes:

@@ -18,7 +18,7 @@ from denoiser import images
 from denoiser.errors import InputError
 from denoiser.images import Page, Target
 from denoiser.images.bands import gather, regroup
-from tests.images.samples import picture, png_bytes
+from tests.images.samples import interlaced_png, picture, png_bytes
 
 
 def chunks_of(data: bytes) -> list[tuple[bytes, bytes]]:
@@ -73,6 +73,17 @@ def test_chunks_behind_the_pixels_are_kept(tmp_path: Path) -> None:
     late = struct.pack(">I", len(body)) + b"tEXt" + body + struct.pack(">I", zlib.crc32(b"tEXt" + body))
     (tmp_path / "in.png").write_bytes(whole[:-12] + late + whole[-12:])
     assert (b"tEXt", body) in rewrite(tmp_path / "in.png", tmp_path / "out.png")
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_a_gray_that_is_transparent_is_found_in_interlaced_files(tmp_path: Path, bits: int) -> None:
+    samples = picture("u1") >> (8 - bits)
+    key = int(samples[7, 9])
+    (tmp_path / "in.png").write_bytes(interlaced_png(bits, 1, ((b"tRNS", struct.pack(">H", key)),)))
+    with images.open_source(tmp_path / "in.png") as opened:
+        gray, alpha = np.moveaxis(opened.read(0, 0, samples.shape[0]), 2, 0)
+    np.testing.assert_array_equal(gray, samples * (255 // (2**bits - 1)))
+    np.testing.assert_array_equal(alpha, np.where(samples == key, 0, 255))
 
 
 def test_text_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:

@@ -113,6 +113,27 @@ def test_what_cannot_be_held_is_refused(tmp_path: Path, dtype: str, channels: in
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("progressive", [False, True])
+def test_data_behind_a_jpeg_are_named(tmp_path: Path, progressive: bool) -> None:
+    path, small = tmp_path / "a.jpg", tmp_path / "small.jpg"
+    Image.fromarray(picture("u1", 3)).save(small)
+    thumbnail = small.read_bytes()
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)  # longer than what is looked at
+    Image.fromarray(noise).save(path, quality=95, progressive=progressive, comment=thumbnail)
+    plain = path.read_bytes()
+    assert len(plain) > 1 << 16
+    video = b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 1000
+    for behind, found in ((b"", False), (bytes(5000), False), (b"\r\n", False), (video, True), (thumbnail, True)):
+        path.write_bytes(plain + behind)
+        with images.open_source(path) as opened:
+            lost = losses(opened.header, "jpeg")
+            assert lost == (("data behind the picture (a video, or a second picture)",) if found else ())
+            assert opened.read(0, 0, 300).shape == (300, 400, 3)
+    small.write_bytes(thumbnail + thumbnail)
+    with images.open_source(small) as opened:
+        assert len(losses(opened.header, "png")) == 1
+
+
 def test_pages_are_never_dropped(tmp_path: Path) -> None:
     np.save(tmp_path / "in.npy", np.zeros((3, 20, 20, 1), np.uint8))
     with pytest.raises(InputError, match="one page and this file has 3"):

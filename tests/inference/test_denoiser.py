@@ -340,7 +340,15 @@ def test_denoise_rounds_and_clips_what_stream_gives() -> None:
 def test_channels_other_than_three_are_pictures_of_their_own() -> None:
     array = noise(20, 24, 5)
     each = [WHOLE.denoise(array[:, :, i]) for i in range(5)]
-    assert np.array_equal(WHOLE.denoise(array), np.stack(each, axis=2))
+    assert np.array_equal(WHOLE.denoise(array[None])[0], np.stack(each, axis=2))
+
+
+def test_a_stack_of_gray_pictures_is_not_taken_for_channels() -> None:
+    array = noise(5, 20, 24)
+    with pytest.raises(UsageError, match=r"gray pictures or one of 24 channels: give array\[\.\.\., None\]"):
+        WHOLE.denoise(array)
+    found = WHOLE.denoise(array[..., None])[..., 0]
+    assert np.array_equal(found, np.stack([WHOLE.denoise(page) for page in array]))
 
 
 def test_a_stack_is_its_pages() -> None:
