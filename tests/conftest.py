@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin take th
 for name in [name for name in os.environ if name.startswith("DENOISER_")]:
     del os.environ[name]  # a developer's own settings must not decide what is tested
 
+pytest.register_assert_rewrite("tests.images.compare")  # failures inside are explained as those of the tests themselves
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
