@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from denoiser import tuning
-from denoiser.cli import benchmark, config, console, corrupt, doctor, estimate, models, run, signals, train
+from denoiser.cli import benchmark, config, console, corrupt, doctor, estimate, models, recipes, run, signals, train
 from denoiser.cli import options as o
 from denoiser.errors import DenoiserError, ExitCode, Interrupted, UsageError
 
@@ -153,7 +153,8 @@ def _usage(error: Any) -> int:
     parameter: Any = getattr(error, "param", None)
     source = context.get_parameter_source(parameter.name) if context and parameter else None
     if source is not None and source.name == "DEFAULT_MAP":
-        _say(f"{context.params.get('config') or config.FILE}: {error.format_message()}")
+        file = context.meta.get(recipes.SOURCE, {}).get(parameter.name) or context.params.get("config") or config.FILE
+        _say(f"{file}: {error.format_message()}")
     elif source is not None and source.name == "ENVIRONMENT":
         _say(f"environment variable DENOISER_{parameter.name.upper()}: {error.format_message()}")
     elif context is not None and not error.format_message().startswith("Usage:"):

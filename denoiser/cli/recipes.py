@@ -9,6 +9,9 @@ import typer
 from denoiser.cli import config
 from denoiser.errors import UsageError
 
+SOURCE = "denoiser.recipe"
+"""In the meta data of a context: options that a recipe sets -> its file."""
+
 
 def apply(ctx: typer.Context, name: str | None) -> str | None:
     """Make a recipe's options the defaults of the command, below those of the configuration file.
@@ -32,7 +35,10 @@ def apply(ctx: typer.Context, name: str | None) -> str | None:
     values = config.defaults(ctx, path)
     if "recipe" in values:
         raise UsageError(f"{path}: a recipe cannot name another one")
-    ctx.default_map = {**values, **(ctx.default_map or {})}
+    present = ctx.default_map or {}
+    # For errors that name the file which a wrong value comes from.
+    ctx.meta[SOURCE] = dict.fromkeys(values.keys() - present.keys(), path)
+    ctx.default_map = {**values, **present}
     return name
 
 

@@ -56,8 +56,8 @@ class InferenceOptions:
         _check_size("batch", self.batch, ("auto",), least=1)
         if self.ensemble not in VIEWS:
             raise UsageError(f"ensemble must be one of {', '.join(map(str, VIEWS))}, not {self.ensemble!r}")
-        if self.max_memory is not None and self.max_memory <= 0:
-            raise UsageError(f"max-memory must be more than 0 bytes, not {self.max_memory}")
+        if self.max_memory is not None and not (isinstance(self.max_memory, int) and self.max_memory > 0):
+            raise UsageError(f"max-memory must be a whole number of bytes above 0, not {self.max_memory!r}")
 
 
 def _check_size(name: str, value: str | int, words: tuple[str, ...], least: int) -> None:

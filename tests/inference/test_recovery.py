@@ -243,6 +243,7 @@ def test_halo_can_be_chosen() -> None:
         {"batch": 0},
         {"batch": "none"},
         {"max_memory": 0},
+        {"max_memory": "4GiB"},
     ],
 )
 def test_options_without_meaning_are_refused(wrong: dict[str, Any]) -> None:

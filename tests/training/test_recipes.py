@@ -99,3 +99,10 @@ def test_bad_input_is_answered_with_a_remedy(
     assert "Traceback" not in told
     assert all(word in told for word in words), told
     assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_a_wrong_value_is_blamed_on_the_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text('[train]\nmax-steps = "three"\n')
+    assert main(["train", str(tmp_path), "--recipe", str(recipe)]) == ExitCode.USAGE
+    assert f"{recipe}: Invalid value for '--max-steps'" in capsys.readouterr().err
