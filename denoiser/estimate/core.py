@@ -69,6 +69,8 @@ class Estimate:
         Of the JPEG encoder, by the file's own tables; None for other files.
     depth : int
         Bits of each value in the file.
+    bright : float
+        What counts as white where noise is called strong or weak, in units of the full range.
     spectra : ndarray or None
         What the choice of a network weighs, see :mod:`denoiser.estimate.spectra`. None without channels.
     """
@@ -78,6 +80,7 @@ class Estimate:
     grid: float = 0.0
     quality: int | None = None
     depth: int = 8
+    bright: float = 1.0
     spectra: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -95,7 +98,7 @@ class Estimate:
         """``white``, ``correlated``, or ``none`` where there is hardly any noise; ``unknown`` without channels."""
         if self.sigma is None:
             return "unknown"
-        if self.sigma < HARDLY_ANY:
+        if self.sigma < HARDLY_ANY * self.bright:
             return "none"
         return "white" if self.rolloff >= WHITE_ROLLOFF else "correlated"
 
@@ -136,7 +139,7 @@ def estimate(
     depth : int
         Bits of each value in the file.
     bright : float
-        What counts as white in ``spectra``, in units of the full range.
+        What counts as white in ``spectra`` and ``kind``, in units of the full range.
     by_light : bool
         False measures the noise at one level of brightness, which takes a fifth less time. A network is not chosen by
         how noise depends on the light.
@@ -165,7 +168,7 @@ def estimate(
     green = 1 if count == 3 else 0
     flat = (dct.whole_of(cut[green]) if by_light else levels[green])[0].chosen
     shared = _shared(cut, flat) if count == 3 else None
-    return Estimate(channels, shared, grid_strength(pieces), quality, depth, spectra_of(cut, flat, bright))
+    return Estimate(channels, shared, grid_strength(pieces), quality, depth, bright, spectra_of(cut, flat, bright))
 
 
 def _channel(levels: Sequence[Level], mean: float, clips: bool, step: float) -> ChannelNoise:

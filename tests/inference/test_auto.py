@@ -75,6 +75,7 @@ def test_a_dim_page_of_16_bit_is_treated_as_a_bright_one(auto: denoiser.AutoDeno
     assert auto.choose(bright).model == auto.choose(dim).model == model
     before, after = (np.std(each.astype(float)) for each in (dim, auto.denoise(dim)))
     assert after < before / 4
+    assert "hardly any" not in auto.choose(dim).reason
     assert auto.choose(np.zeros_like(dim)).model == UNET
 
 
