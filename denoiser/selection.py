@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from denoiser.estimate import PIXELS, WHITE_MODEL, Advice, Estimate, choose, estimate, few, windows
 from denoiser.images import Page
 from denoiser.images.image import Pixels
-from denoiser.images.pixels import split, value_range
+from denoiser.images.pixels import clips, split, value_range
 
 LEAST_PIXELS = 64 * 64
 """Of a page whose network is chosen by its noise: on smaller ones looking takes longer than denoising."""
@@ -83,7 +83,7 @@ def estimate_page(
         Take no longer than the choice of a network needs: of fewer pixels, and not by their brightness.
     """
     page = rows.page
-    values = value_range(page.dtype, white, black)
+    values = value_range(page.dtype, white, black, bounded=False)
     strips = windows(page.height, page.width, few(page.height, page.width) if quick else PIXELS)
     pieces: list[NDArray[np.float32]] = []
     for strip in strips:
@@ -99,7 +99,7 @@ def estimate_page(
     wide = integers and page.dtype.itemsize > 1 and white is None
     return estimate(
         pieces,
-        clips=integers,
+        clips=clips(page.dtype),
         step=1 / values.span if integers else 0.0,
         quality=rows.quality,
         depth=8 * page.dtype.itemsize,

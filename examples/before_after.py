@@ -24,8 +24,9 @@ def thumbnail(path: Path) -> Image.Image:
     with open_source(path) as source:
         page = source.header.pages[0]
         pixels = source.read(0, 0, page.height)[..., : 3 if page.channels >= 3 else 1]
-    if pixels.dtype == np.uint16:
-        pixels = pixels // 257
+    if pixels.dtype != np.uint8:
+        low, high = np.nanpercentile(pixels, (0.5, 99.5))
+        pixels = np.nan_to_num((pixels - low) / max(high - low, 1e-12) * 255).clip(0, 255)
     return Image.fromarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)).astype(np.uint8))
 
 

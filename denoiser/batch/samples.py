@@ -22,7 +22,7 @@ from denoiser.batch.reading import Band
 from denoiser.estimate import estimate
 from denoiser.images import Header
 from denoiser.images.image import Pixels
-from denoiser.images.pixels import ValueRange, value_range
+from denoiser.images.pixels import ValueRange, clips, value_range
 
 SIDE = 256
 """Most pixels of a sample's side."""
@@ -64,7 +64,7 @@ class Sample:
         """The sample of a file."""
         index = len(header.pages) // 2
         page = header.pages[index]
-        values = value_range(page.dtype, options.white, options.black)
+        values = value_range(page.dtype, options.white, options.black, bounded=False)
         return cls(index, _middle(page.height, SIDE), _middle(page.width, SIDE), values)
 
     def add(self, band: Band, before: Pixels, after: Pixels) -> None:
@@ -127,8 +127,8 @@ def _sigma(square: Pixels, values: ValueRange) -> float | None:
         return None
     with np.errstate(invalid="ignore", over="ignore"):
         piece = ((square - np.float64(black)) / span).astype(np.float32)
-    clips = square.dtype.kind != "f"
-    found = estimate([np.where(np.isfinite(piece), piece, np.nan)], clips=clips, step=1 / span if clips else 0.0)
+    step = 1 / span if square.dtype.kind != "f" else 0.0
+    found = estimate([np.where(np.isfinite(piece), piece, np.nan)], clips=clips(square.dtype), step=step)
     return None if found.sigma is None else found.sigma / 255 * span
 
 

@@ -107,6 +107,9 @@ def _stdin_file(folder: Path) -> Path:
         shutil.copyfileobj(sys.stdin.buffer, stream)
     found = signature(path)
     if found is None:
-        raise InputError(f"stdin: holds no picture of a known format ({', '.join(sorted(set(SUFFIXES.values())))})")
+        if not path.stat().st_size:
+            raise InputError("stdin: is empty")
+        known = sorted(set(SUFFIXES.values()) - {"zarr"})  # which is a directory
+        raise InputError(f"stdin: holds no picture of a known format ({', '.join(known)})")
     suffix = next(suffix for suffix, name in SUFFIXES.items() if name == found)
     return path.rename(path.with_suffix(suffix))

@@ -48,7 +48,7 @@ def choose(estimate: Estimate) -> Advice:
         joint = "and" if by_camera is None else "but"
         closer = "a camera's file" if photo else "white noise"
         words += f", {joint} its spectrum is closer to that of {closer}"
-    figures = f"(sigma {estimate.sigma:.1f}, correlation of neighbours {_neighbours(estimate):.2f})"
+    figures = f"(sigma {estimate.sigma:.3g}, correlation of neighbours {_neighbours(estimate):.2f})"
     return Advice(PHOTO_MODEL if photo else WHITE_MODEL, f"{words} {figures}")
 
 

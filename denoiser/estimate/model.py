@@ -26,7 +26,9 @@ DOUBT = 0.05
 """Share of a variance by which it may be wrong however many blocks tell it: faint texture."""
 CLEARLY = 9.0
 """How much better, in squared standard errors, a sloping line must fit than a level one."""
-_SIGNAL = np.linspace(-0.5, 1.5, 201)
+_NEAR = np.geomspace(1e-12, 1e-2, 101)
+_SIGNAL = np.unique(np.concatenate([np.linspace(-0.5, 1.5, 201), -_NEAR, _NEAR, 1 - _NEAR, 1 + _NEAR]))
+"""Signals for which the moments are computed: dense near the limits, for faint noise of many bits ends there."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def fit(means: Sequence[float], variances: Sequence[float], weights: Sequence[fl
         deviation = seen / left
         gain, square = _straight(mean.clip(0), deviation**2, counts * left)
         if clips:
-            line = np.sqrt(np.maximum(gain * _SIGNAL.clip(0, 1) + square, 1e-12))
+            line = np.sqrt(np.maximum(gain * _SIGNAL.clip(0, 1) + square, 1e-20))
             there, after = clipped_moments(_SIGNAL, line)
             mean = np.interp(seen_mean, there, _SIGNAL).clip(0, 1)
             before, left = left, np.interp(seen_mean, there, after / line).clip(LEAST_LEFT)

@@ -92,6 +92,11 @@ def value_range(
     return found
 
 
+def clips(dtype: np.dtype[Any]) -> bool:
+    """Whether stored values end at black: neither floats nor wide signed integers do, whose black is 0."""
+    return dtype.kind == "u" or (dtype.kind == "i" and dtype.itemsize == 1)
+
+
 @dataclass(frozen=True, eq=False)
 class Note:
     """How to go back from network values to stored pixels of one band."""

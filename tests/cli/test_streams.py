@@ -82,10 +82,10 @@ def test_closed_streams_do_not_keep_the_work_from_being_done(shell: Shell, pictu
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX")
-def test_a_closed_stdin_holds_no_picture(shell: Shell) -> None:
+def test_a_closed_stdin_is_an_empty_one(shell: Shell) -> None:
     done = shell("<&-", "corrupt", "-", "-", *NOISE)
     assert done.returncode == ExitCode.SOME_FAILED
-    assert b"stdin: holds no picture" in done.stderr
+    assert b"stdin: is empty" in done.stderr
 
 
 def test_json_is_ascii_where_stdout_is(shell: Shell) -> None:

@@ -20,7 +20,7 @@ from denoiser.estimate.rule import Rule
 from denoiser.images import Page
 from denoiser.images.samples import sample_paths
 from denoiser.noise import NumpyRandom, parse
-from denoiser.selection import Rows, advise
+from denoiser.selection import Rows, advise, estimate_page
 
 Picture = NDArray[np.float32]
 
@@ -71,6 +71,18 @@ def sigmas(found: Sequence[Estimate]) -> list[float]:
 @pytest.mark.parametrize("sigma", [10, 25, 75])
 def test_sigma_is_that_before_clipping_within_5_percent(sigma: int, colour: bool, steps: int) -> None:
     assert np.mean(sigmas(all_of(f"gaussian:{sigma}", steps, colour))) == pytest.approx(sigma, rel=0.05)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "uint32", "int16", "int32"])
+@pytest.mark.parametrize(("level", "sigma"), [(60, 20), (30, 20), (400, 100)])
+def test_faint_noise_of_wide_integers_is_that_before_clipping(dtype: str, level: int, sigma: int) -> None:
+    values = np.random.default_rng(0).normal(level, sigma, (256, 256, 1)).clip(0).round().astype(dtype)
+    rows = Rows(Page(256, 256, 1, values.dtype), lambda start, stop: values[start:stop])
+    limits = np.iinfo(dtype)
+    found = estimate_page(rows).sigma
+    # Signed integers do not end at 0: that these values do is noise as any other.
+    assert found is not None
+    assert found / 255 * (limits.max - limits.min) == pytest.approx(sigma, rel=0.05 if limits.min == 0 else 0.1)
 
 
 def test_low_noise_is_hardly_overestimated_where_some_of_the_picture_is_flat() -> None:
@@ -157,7 +169,7 @@ def test_each_choice_says_why() -> None:
     white, smooth = measured(noisy(flat, "gaussian:10")), measured(noisy(flat, "correlated:sigma=10,length=1"))
     assert (choose(white).model, choose(smooth).model) == MODELS
     for found in (white, smooth):
-        assert f"(sigma {found.sigma:.1f}, correlation of neighbours " in choose(found).reason
+        assert f"(sigma {found.sigma:.3g}, correlation of neighbours " in choose(found).reason
     assert "white" in choose(white).reason and "neighbours (" in choose(smooth).reason
     assert choose(measured(np.ones((128, 128, 3), np.float32))) == Advice(UNET, "its noise cannot be measured")
     assert choose(Estimate(())) == Advice(UNET, "its noise cannot be measured")

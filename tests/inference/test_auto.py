@@ -79,6 +79,15 @@ def test_a_dim_page_of_16_bit_is_treated_as_a_bright_one(auto: denoiser.AutoDeno
     assert auto.choose(np.zeros_like(dim)).model == UNET
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_integers_of_all_types_with_the_same_values_have_the_same_network(
+    auto: denoiser.AutoDenoiser, model: str
+) -> None:
+    picture = noisy(KINDS[model])
+    chosen = {auto.choose(picture.astype(dtype)).model for dtype in ("uint8", "uint16", "int16", "uint32", "int32")}
+    assert chosen == {model}
+
+
 def test_nothing_stays_nothing_and_nonsense_is_refused(auto: denoiser.AutoDenoiser) -> None:
     for shape in ((0, 96, 88, 3), (0, 5)):
         assert auto.denoise(np.zeros(shape, np.uint8)).shape == shape
