@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from denoiser.batch.auto import Network
     from denoiser.inference import Denoiser
 
+LITTLE_MEMORY = 1 << 26
+"""Budget below which the user is told what it costs: two pictures of 5 MP took 131 s with 32 MiB, 19 s with 64 and 9 s
+with 256."""
+
 
 def run(
     inputs: str | Path | Sequence[str | Path],
@@ -164,6 +168,12 @@ class RunSession(Session):
             self.denoiser = self._build(self.options.precision)
             told = ", ".join(f"{key} {value}" for key, value in self.denoiser.describe().items())
             self.progress.note(told, "debug")
+            if self._memory() < LITTLE_MEMORY:
+                self.progress.note(
+                    f"{self._memory() / 2**20:.3g} MiB leave room for narrow windows alone, most of which is overlap: "
+                    "larger pictures may take ten times as long as with 128MiB (--max-memory)",
+                    "warning",
+                )
         return self.denoiser
 
     def _build(self, precision: str) -> Network:

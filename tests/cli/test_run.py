@@ -69,7 +69,9 @@ def test_a_budget_of_one_byte_is_too_small_for_any_file(
     pictures: Path, tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert run(pictures, tmp_path / "out", "--model", tiny_model, "--max-memory", 1) == ExitCode.SOME_FAILED
-    assert capfd.readouterr().err.count("raise --max-memory") == 3
+    told = capfd.readouterr().err
+    assert told.count("raise --max-memory") == 3
+    assert told.count("leave room for narrow windows alone") == 1
 
 
 def test_the_summary_counts_the_files_of_each_chosen_network(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
