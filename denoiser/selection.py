@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from denoiser.estimate import PIXELS, WHITE_MODEL, Advice, Estimate, choose, estimate, few, windows
 from denoiser.images import Page
 from denoiser.images.image import Pixels
-from denoiser.images.pixels import clips, split, value_range
+from denoiser.images.pixels import ends_at_black, split, value_range
 
 LEAST_PIXELS = 64 * 64
 """Of a page whose network is chosen by its noise: on smaller ones looking takes longer than denoising."""
@@ -99,7 +99,7 @@ def estimate_page(
     wide = integers and page.dtype.itemsize > 1 and white is None
     return estimate(
         pieces,
-        clips=clips(page.dtype),
+        clips=ends_at_black(page.dtype),
         step=1 / values.span if integers else 0.0,
         quality=rows.quality,
         depth=8 * page.dtype.itemsize,

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from denoiser.batch import names
+from denoiser.batch import names, ranges
 from denoiser.batch.checks import Checks
 from denoiser.batch.flow import Stop
 from denoiser.batch.items import Destination, Plan
@@ -40,8 +40,6 @@ SIDECAR = "corruption.json"
 SIDECAR_SCHEMA = "denoiser.corruption/1"
 WORKSPACE = 40
 """Bytes per value that making noise takes: the picture and several arrays as float32; `camera` needs the most."""
-FAR_BEYOND_WHITE = 2.0
-"""Floats without a declared range count as 0 to 1. Above this the user is told so, and nothing else follows."""
 
 
 def corrupt_files(
@@ -222,13 +220,9 @@ class _Writer(Writer):
 
     def _look_at_range(self, job: Job, band: Band) -> None:
         """Say once that floats far above 1 hardly get any noise unless their range is declared."""
-        if not self._warned and band.pixels.max(initial=0, where=np.isfinite(band.pixels)) > FAR_BEYOND_WHITE:
+        if not self._warned and ranges.is_far_beyond(band.pixels):
             self._warned = True
-            self.progress.note(
-                f"{shown(job.item.source)}: holds floats above 1, which is their white here; give --white N where it "
-                "is another",
-                "warning",
-            )
+            self.progress.note(ranges.warning(job.item.source), "warning")
 
     def _check(self, job: Job, checks: Checks) -> None:
         """Noise may do anything to a picture; what it did is written down."""

@@ -10,11 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 
 from denoiser import selection
-from denoiser.batch import names
+from denoiser.batch import names, ranges
 from denoiser.batch.discover import Found, Rules, discover
 from denoiser.batch.estimate_options import EstimateOptions
 from denoiser.batch.flow import POLL_SECONDS, Stop
@@ -32,8 +31,6 @@ from denoiser.selection import Rows
 SCHEMA = "denoiser.estimate/1"
 PAGES = 8
 """Pages of a stack that are looked at, evenly spread from the first to the last."""
-FAR_BEYOND_WHITE = 2.0
-"""As for ``corrupt``: floats without a declared range count as 0 to 1, and above this the user is told so."""
 
 
 @dataclass(frozen=True)
@@ -189,11 +186,7 @@ def estimate_files(
         progress.advance(1)
     progress.finish()
     if beyond := [each for each in files if any(page.beyond for page in each.pages)]:
-        progress.note(
-            f"{shown(beyond[0].source)}: holds floats above 1, which is their white here; give --white N where it is "
-            "another",
-            "warning",
-        )
+        progress.note(ranges.warning(beyond[0].source), "warning")
     readable = sum(not each.failure for each in found.files)
     message = ""
     if not readable:
@@ -243,20 +236,19 @@ def _spread(count: int) -> list[int]:
 
 
 def _page(source: Source, index: int, options: EstimateOptions) -> PageEstimate:
-    page, rows, brightest = source.header.pages[index], _rows(source, index), 0.0
+    page, rows, beyond = source.header.pages[index], _rows(source, index), False
     has_range = page.dtype.kind in "iu" or options.white is not None
 
     def read(start: int, stop: int) -> Pixels:
-        nonlocal brightest
+        nonlocal beyond
         stored = rows.read(start, stop)
-        if not has_range:
-            brightest = max(brightest, float(stored.max(initial=0, where=np.isfinite(stored))))
+        beyond = beyond or (not has_range and ranges.is_far_beyond(stored))
         return stored
 
     found = selection.estimate_page(rows._replace(read=read), options.white, options.black)
     sampled = sum(strip.pixels for strip in windows(page.height, page.width))
     advice = selection.settled(page, options.white) or choose(found)
-    return PageEstimate(index, page.height, page.width, sampled, found, advice, brightest > FAR_BEYOND_WHITE)
+    return PageEstimate(index, page.height, page.width, sampled, found, advice, beyond)
 
 
 def advise(source: Source, index: int, white: float | None = None, black: float | None = None) -> Advice:

@@ -22,7 +22,7 @@ from denoiser.batch.reading import Band
 from denoiser.estimate import estimate
 from denoiser.images import Header
 from denoiser.images.image import Pixels
-from denoiser.images.pixels import ValueRange, clips, value_range
+from denoiser.images.pixels import ValueRange, ends_at_black, value_range
 
 SIDE = 256
 """Most pixels of a sample's side."""
@@ -128,7 +128,7 @@ def _sigma(square: Pixels, values: ValueRange) -> float | None:
     with np.errstate(invalid="ignore", over="ignore"):
         piece = ((square - np.float64(black)) / span).astype(np.float32)
     step = 1 / span if square.dtype.kind != "f" else 0.0
-    found = estimate([np.where(np.isfinite(piece), piece, np.nan)], clips=clips(square.dtype), step=step)
+    found = estimate([np.where(np.isfinite(piece), piece, np.nan)], clips=ends_at_black(square.dtype), step=step)
     return None if found.sigma is None else found.sigma / 255 * span
 
 

@@ -17,7 +17,8 @@ from denoiser.images.image import Bands, Header, Page, Pixels
 from denoiser.images.metadata import Metadata
 from denoiser.images.raster import reading
 
-_MOST_CHANNELS = 4
+MOST_CHANNELS = 4
+"""Of a picture of three dimensions. With more it may as well be a stack of gray pictures."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,12 @@ class NpySource:
 def _as_stack(path: Path, array: Any) -> Any:
     """(N, H, W, C)."""
     shape = array.shape
-    if 0 in shape or not 2 <= len(shape) <= 4 or (len(shape) == 4 and shape[3] > _MOST_CHANNELS):
+    if 0 in shape or not 2 <= len(shape) <= 4 or (len(shape) == 4 and shape[3] > MOST_CHANNELS):
         raise InputError(f"{path}: an array of shape {shape} is not (H, W), (H, W, C), (N, H, W) or (N, H, W, C)")
     if len(shape) == 2:
         return array[np.newaxis, :, :, np.newaxis]
     if len(shape) == 3:
-        return array[np.newaxis] if shape[2] <= _MOST_CHANNELS else array[..., np.newaxis]
+        return array[np.newaxis] if shape[2] <= MOST_CHANNELS else array[..., np.newaxis]
     return array
 
 

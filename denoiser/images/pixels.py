@@ -92,7 +92,7 @@ def value_range(
     return found
 
 
-def clips(dtype: np.dtype[Any]) -> bool:
+def ends_at_black(dtype: np.dtype[Any]) -> bool:
     """Whether stored values end at black: neither floats nor wide signed integers do, whose black is 0."""
     return dtype.kind == "u" or (dtype.kind == "i" and dtype.itemsize == 1)
 

@@ -7,10 +7,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from denoiser.errors import UsageError
+from denoiser.images.arrays import MOST_CHANNELS
 from denoiser.images.image import Page
-
-MOST_CHANNELS = 4
-"""Of a picture of three dimensions, as of .npy files. With more it may as well be a stack of gray pictures."""
 
 
 def page_of(pages: NDArray[Any], alpha: bool) -> Page:
