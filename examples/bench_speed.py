@@ -76,13 +76,23 @@ def network_only(precision: str, side: int, seconds: float = 8.0) -> float:
 
     def work(_: int) -> int:
         torch.set_num_threads(1)
-        stored = torch.randint(0, 256, (1, height, width, 3), dtype=torch.uint8)
-        levels = torch.tensor([[1 / 255], [1.0], [0.0]])
-        network.compute(stored, levels)
+        stored = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+        values = np.empty(stored.shape, np.float32)
+
+        def read(top: int, stop: int) -> NDArray[np.float32]:
+            return np.multiply(stored[top:stop], np.float32(1 / 255), out=values[top:stop])
+
+        def write(top: int, noise: NDArray[np.float32]) -> None:
+            values[top : top + len(noise)] -= noise
+
+        def compute() -> None:
+            network.go_down(height, width, 1.0, read, write)
+
+        compute()
         ready.wait()
         start, count = time.perf_counter(), 0
         while time.perf_counter() - start < seconds:
-            network.compute(stored, levels)
+            compute()
             count += 1
         return count * side**2 / windows / (time.perf_counter() - start)
 

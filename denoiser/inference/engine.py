@@ -109,10 +109,26 @@ def _run(
     network: Network, items: Sequence[Item], key: Key, places: int, between: Callable[[], None] = lambda: None
 ) -> list[Item]:
     """Compute a batch from beginning to end in the calling thread."""
+    if not key.uncertainty and network.flows(places, key.height, key.width):
+        return _run_down(network, items[0], between)
     stored = np.empty((places, key.height, key.width, key.channels), key.dtype)
     levels = torch.from_numpy(np.stack(gather(items, stored))).to(network.device)
-    values, finite = network.compute(as_tensor(stored).to(network.device), levels, key.uncertainty, between)
+    values, finite = network.compute(as_tensor(stored).to(network.device), levels, key.uncertainty)
     return scatter(items, values.cpu().numpy(), finite.cpu().numpy(), owned=True)
+
+
+def _run_down(network: Network, item: Item, between: Callable[[], None]) -> list[Item]:
+    """Compute one window from top to bottom, its result row by row into its job."""
+    (job, window), finite = item, []
+    network.go_down(
+        window.height,
+        window.width,
+        job.piece.white,
+        item.scaled,
+        lambda row, noise: finite.append(item.subtract(row, noise)),
+        between,
+    )
+    return [] if all(finite) else [item]
 
 
 @dataclass(frozen=True)

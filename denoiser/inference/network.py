@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from denoiser.inference.sizing import CPU_WINDOW
@@ -104,25 +105,17 @@ class Network:
         return x.contiguous(memory_format=torch.channels_last)
 
     @torch.inference_mode()
-    def compute(
-        self,
-        stored: Tensor,
-        levels: Tensor,
-        uncertainty: bool = False,
-        between: Callable[[], None] = lambda: None,
-    ) -> tuple[Tensor, Tensor]:
+    def compute(self, stored: Tensor, levels: Tensor, uncertainty: bool = False) -> tuple[Tensor, Tensor]:
         """Denoise a batch of windows, or say how uncertain that is.
 
         Parameters
         ----------
         stored : Tensor
-            (N, H, W, C) on the device with C = 1 or 3; uint8, float32 (overwritten), or uint16 seen as int16.
+            (N, H, W, C) on the device with C = 1 or 3; uint8, float32, or uint16 seen as int16.
         levels : Tensor
             (3, N) fp32 on the device: scale, white and sigma of each window.
         uncertainty : bool
             Whether the deviation of the estimate is wanted instead of the estimate.
-        between : callable
-            Called now and then by a computation that goes row by row; it may set torch's number of threads.
 
         Returns
         -------
@@ -135,9 +128,6 @@ class Network:
         if stored.dtype is torch.int16:
             # torch has few kernels for uint16, and none at all on some devices.
             stored = stored.to(torch.int32).bitwise_and_(0xFFFF)
-        if not uncertainty and self.flows(*stored.shape[:3]):
-            values = self._in_rows(stored, scale, white, between)
-            return values, _finite(values)
         x = stored.to(torch.float32).mul_(scale[:, None, None, None]).permute(0, 3, 1, 2)  # (N, C, H, W), channels last
         colour = x.expand(-1, 3, -1, -1)
         found = self.uncertainty(colour, white) if uncertainty else self.residual(colour, white, sigma)  # (N, 3, H, W)
@@ -147,7 +137,7 @@ class Network:
         return values, _finite(values)
 
     def flows(self, items: int, height: int, width: int) -> bool:
-        """Whether a batch of windows of this size is computed row by row."""
+        """Whether a batch of windows of this size is better computed row by row, by :meth:`go_down`."""
         large = height * width > FLOW_FROM or width > SIMPLE_WIDTH * needs_of(self.module).multiple_of
         return self.can_flow and items == 1 and large
 
@@ -190,23 +180,38 @@ class Network:
         multiple = needs_of(self.module).multiple_of
         return max((pixels or FLOW_PIXELS) // width, FLOW_ROWS) // multiple * multiple or multiple
 
-    @torch.inference_mode()
-    def _in_rows(self, stored: Tensor, scale: Tensor, white: Tensor, between: Callable[[], None]) -> Tensor:
-        """:meth:`compute` for one window, with the same values, a few rows at a time."""
-        height, width = stored.shape[1:3]
-        step = self.rows_at_once(width)
-        values = torch.empty(stored.shape, dtype=torch.float32)
-        flow = self.flow()
-        done = 0
+    def go_down(
+        self,
+        height: int,
+        width: int,
+        white: float,
+        read: Callable[[int, int], NDArray[np.float32]],
+        write: Callable[[int, NDArray[np.float32]], None],
+        between: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Denoise one window a few rows at a time: what :meth:`compute` does, in memory for these rows alone.
+
+        Parameters
+        ----------
+        height, width : int
+            Multiples of the network's stride.
+        white : float
+            In units of what is read; 0 when unknown.
+        read : callable
+            First row, last row (exclusive) -> (rows, W, C) fp32, C = 1 or 3; each row once, from top to bottom.
+        write : callable
+            Takes a row, and the estimated noise of the rows from there on, (rows, W, C) fp32; in the same order.
+        between : callable
+            Called now and then; it may set torch's number of threads.
+        """
+        flow, step, done = self.flow(), self.rows_at_once(width), 0
         for start in range(0, height, step):
             between()
             stop = min(start + step, height)
-            x = torch.mul(stored[0, start:stop], scale, out=values[0, start:stop])
-            found = self.push(flow, x, white.item(), stop == height)
-            if found is not None:
-                values[0, done : done + len(found)] -= found
-                done += len(found)
-        return values
+            noise = self.push(flow, torch.from_numpy(read(start, stop)), white, stop == height)
+            if noise is not None:
+                write(done, noise.float().numpy())
+                done += len(noise)
 
 
 def _finite(values: Tensor) -> Tensor:

@@ -27,8 +27,8 @@ though they have more of them; those of one window would take longer in two."""
 FLOW_ROWS_BYTES = 240 << 20
 """What the rows that are computed at a time cost (measured: 190 MB, 260 MB in windows of FLOW_WIDTH)."""
 
-FLOW_BYTES = 24
-"""What each pixel of such a window costs besides: three values, and three results."""
+FLOW_BYTES = 12
+"""What each pixel of such a window costs besides: three results."""
 
 DOWN_SHARE = 1.4
 """Share of the budget for a network that takes pages from top to bottom, whose callers leave it half as much again."""

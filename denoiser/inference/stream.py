@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from denoiser.errors import InputError
 from denoiser.inference import devices
-from denoiser.inference.batching import Item, Job, Key, Piece
+from denoiser.inference.batching import Buffers, Item, Job, Key, Piece
 from denoiser.inference.engine import CpuEngine, Engine, Ticket
 from denoiser.inference.sizing import Sizing
 from denoiser.inference.strips import Courses
@@ -79,6 +79,7 @@ class Stream:
         self._depth, self._workers = lanes[0].engine.depth, lanes[0].engine.workers
         self._enough, self._most = min(lane.enough for lane in lanes), min(lane.most for lane in lanes)
         self._jobs: deque[Job] = deque()
+        self._buffers = Buffers()
         self._bytes = 0
         self._waiting: dict[Key, list[Item]] = {}
         self._tickets: deque[Ticket] = deque()
@@ -107,7 +108,7 @@ class Stream:
 
     def _add(self, piece: Piece) -> None:
         """Cut a piece, and compute every batch that is full."""
-        job = Job(piece)
+        job = Job(piece, self._buffers)
         self._jobs.append(job)
         self._bytes += job.nbytes
         rows, width, _ = piece.values.shape

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from denoiser.inference.batching import Item, Piece
+from denoiser.inference.batching import Item, Piece, all_finite
 from denoiser.inference.network import FLOW_ROWS, Network
 from denoiser.inference.sizing import FLOW_WIDTH
 from denoiser.tiling import Sheet, Window, plan_windows, round_up, smallest_tile, width_of
@@ -86,7 +86,7 @@ class Strip:
         inside = slice(columns.start - window.left, columns.stop - window.left)
         self._subtract(values, piece.row + rows.start, inside)
         self._forget(piece.row + rows.stop - self.sheet.again)
-        self.broken = not torch.from_numpy(values).isfinite().all()
+        self.broken = not all_finite(values)
         return [item] if self.broken else []
 
     def _take(self, item: Item) -> None:
@@ -95,12 +95,9 @@ class Strip:
         bottom = piece.row + len(piece.values)
         if bottom == self.sheet.height:
             bottom = piece.row + window.height  # with what continues it to a multiple of the stride
-        shape = window.width, piece.values.shape[2]
         for start in range(self._taken, bottom, self._step):
             stop = min(start + self._step, bottom)
-            stored = np.empty((stop - start, *shape), piece.values.dtype)
-            item._replace(window=replace(window, top=start - piece.row, height=stop - start)).read(stored)
-            x = torch.from_numpy(np.multiply(stored, np.float32(piece.scale), dtype=np.float32))
+            x = torch.from_numpy(item.scaled(start - piece.row, stop - piece.row))
             found = self.network.push(self._flow, x, piece.white, stop >= self.sheet.height)
             if found is not None:
                 self._noise.append(found)
