@@ -29,6 +29,9 @@ FLAT_STD = {"integer": 0.15, "float": 1e-3}
 noisy flat field may well come out flat in integers, whose steps hide the rest, and noise of a fifth of the range
 on black, which is clipped to a deviation of 0.12, as pure black."""
 
+LARGE = 1e15
+"""Sums of the squares of larger values may be more than single precision holds."""
+
 CHUNK = 1 << 17
 """Values looked at together: few enough to stay in a core's cache."""
 
@@ -54,11 +57,12 @@ class Moments:
             return math.inf, -math.inf
         if self.count == 0:
             self.shift = float(values.mean(dtype=np.float64))
-        shifted = np.subtract(values, self.shift, dtype=np.promote_types(values.dtype, np.float32)).ravel()
+        low, high = float(values.min()), float(values.max())
+        dtype = np.promote_types(values.dtype, np.float32 if max(-low, high) < LARGE else np.float64)
+        shifted = np.subtract(values, self.shift, dtype=dtype).ravel()
         self.count += values.size
         self.total += float(shifted.sum())  # numpy adds in pairs, which loses next to nothing
         self.squares += float(np.dot(shifted, shifted))
-        low, high = float(values.min()), float(values.max())
         self.low, self.high = min(self.low, low), max(self.high, high)
         return low, high
 

@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PurePosixPath
+from typing import NamedTuple
 
 from denoiser.batch import folders
 from denoiser.batch.names import is_hidden, shown
@@ -217,7 +218,7 @@ def _expand(path: Path, place: str, rules: Rules, result: Discovery) -> Iterator
     if stat.S_ISDIR(status.st_mode) and not is_store(path):
         result.roots.append(path)
         prefix = "" if place in ("", ".") else place + "/"
-        yield from _walk(path, prefix, ((status.st_dev, status.st_ino),), rules, result)
+        yield from _walk(_Folder(path, prefix, ((status.st_dev, status.st_ino),)), rules, result)
     elif not rules.admits(relative):
         result.ignored += 1
     elif not (stat.S_ISREG(status.st_mode) or is_store(path)):
@@ -228,8 +229,26 @@ def _expand(path: Path, place: str, rules: Rules, result: Discovery) -> Iterator
         yield Found(path, relative, status.st_size, failure="not an image, by its name and its first bytes")
 
 
-def _walk(folder: Path, prefix: str, above: tuple[Identity, ...], rules: Rules, result: Discovery) -> Iterator[Found]:
-    """The images below a directory; ``above`` are the directories on the way, by which a loop is known."""
+class _Folder(NamedTuple):
+    """A directory to be looked into."""
+
+    path: Path
+    prefix: str
+    """What the names of its files begin with."""
+    above: tuple[Identity, ...]
+    """The directories on the way to it and itself, by which a loop is known."""
+
+
+def _walk(top: _Folder, rules: Rules, result: Discovery) -> Iterator[Found]:
+    """The images below a directory, however deep."""
+    waiting = [top]
+    while waiting:
+        yield from _listed(waiting.pop(), rules, result, waiting)
+
+
+def _listed(place: _Folder, rules: Rules, result: Discovery, waiting: list[_Folder]) -> Iterator[Found]:
+    """The images in a directory; those in it that are to be looked into are added to what waits."""
+    folder, prefix, above = place
     try:
         with os.scandir(folder) as entries:
             listed = list(entries)
@@ -253,25 +272,20 @@ def _walk(folder: Path, prefix: str, above: tuple[Identity, ...], rules: Rules, 
                 yield Found(path, relative, failure=_why(path, error))
             continue
         if stat.S_ISDIR(status.st_mode) and not is_store(path):
-            yield from _enter(path, relative, status, above, rules, result)
+            identity = (status.st_dev, status.st_ino)
+            if not rules.recursive or identity in rules.skipped:
+                continue
+            if identity in above:
+                loop = "a loop of symbolic links: it leads back to a directory above it"
+                yield Found(path, relative, failure=loop)
+                continue
+            waiting.append(_Folder(path, relative + "/", (*above, identity)))
         elif not image or not rules.admits(relative) or (status.st_dev, status.st_ino) in rules.made:
             result.ignored += 1
         elif stat.S_ISREG(status.st_mode) or is_store(path):
             yield _found(path, relative, status)
         else:
             yield Found(path, relative, failure=_special(status))
-
-
-def _enter(
-    folder: Path, relative: str, status: os.stat_result, above: tuple[Identity, ...], rules: Rules, result: Discovery
-) -> Iterator[Found]:
-    identity = (status.st_dev, status.st_ino)
-    if not rules.recursive or identity in rules.skipped:
-        return
-    if identity in above:
-        yield Found(folder, relative, failure="a loop of symbolic links: it leads back to a directory above it")
-        return
-    yield from _walk(folder, relative + "/", (*above, identity), rules, result)
 
 
 def _is_directory(entry: os.DirEntry[str]) -> bool:

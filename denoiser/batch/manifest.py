@@ -118,17 +118,30 @@ class Entry:
                 return None
             residual, uncertainty = record["residual"], record.get("uncertainty")
             return cls(
-                target=record["target"],
-                source=Stamp(*record["source"]),
-                content=record["content"],
-                output=Stamp(*record["output"]),
-                key=record["key"],
-                residual=Stamp(*residual) if residual else None,
+                target=_text(record["target"]),
+                source=_stamp(record["source"]),
+                content=_text(record["content"]),
+                output=_stamp(record["output"]),
+                key=_text(record["key"]),
+                residual=_stamp(residual) if residual else None,
                 figures=record.get("figures"),
-                uncertainty=Stamp(*uncertainty) if uncertainty else None,
+                uncertainty=_stamp(uncertainty) if uncertainty else None,
             )
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return None
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _stamp(value: Any) -> Stamp:
+    size, mtime_ns = value
+    if not (isinstance(size, int) and isinstance(mtime_ns, int)):
+        raise TypeError(f"{value!r} is no size and time")
+    return Stamp(size, mtime_ns)
 
 
 def content_hash(path: Path) -> str:
@@ -164,6 +177,8 @@ class Manifest:
         self._file: int | None = None
         self._lock = threading.Lock()
         self._synced = 0.0
+        self._torn = False
+        """Whether the last line was cut short."""
         if read:
             self.load()
 
@@ -241,13 +256,16 @@ class Manifest:
         OSError
             If the line could not be written whole.
         """
-        line = entry.line()
         with self._lock:
             if self._file is None:
                 raise RuntimeError("the manifest is not open")
-            if os.write(self._file, line) != len(line):
+            # Other threads may find room after a full disk: their lines must not be part of one that was cut short.
+            line = b"\n" * self._torn + entry.line()
+            if (written := os.write(self._file, line)) != len(line):
                 # A short write is how a full disk begins.
+                self._torn = self._torn or written > 0
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+            self._torn = False
             if time.monotonic() - self._synced > SYNC_SECONDS:
                 os.fsync(self._file)
                 self._synced = time.monotonic()

@@ -34,11 +34,11 @@ class Textfile:
 
     def __init__(self, path: Path | None, job: str) -> None:
         self.path = path
-        self.label = job.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        self.label = shown(job).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Write the exit code of an error that ends the job, and let it pass."""
+        """Write the exit code of an error that ends the job, also of a defect, and let it pass."""
         try:
             yield
         except DenoiserError as error:
@@ -46,6 +46,9 @@ class Textfile:
             raise
         except Interrupted as end:
             self._write(end.code, None)
+            raise
+        except Exception:
+            self._write(ExitCode.SOME_FAILED, None)
             raise
 
     def write(self, report: Report) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections import Counter
@@ -235,9 +236,10 @@ class Events:
         if self._file is None:
             return
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = json.dumps({"schema": EVENT_SCHEMA, "time": now, **result.to_json()}) + "\n"
+        line = (json.dumps({"schema": EVENT_SCHEMA, "time": now, **result.to_json()}) + "\n").encode()
         try:
-            os.write(self._file, line.encode())
+            if os.write(self._file, line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # a short write is how a full disk begins
         except OSError as error:
             raise self._error(error) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,18 +38,19 @@ def check_room(work: Sequence[Item], root: Path, partly: bool) -> str:
         If there is surely too little room.
     """
     expected = sum(item.stamp.size for item in work)
-    least = sum(_least(item) for item in work)
     try:
         free = shutil.disk_usage(_existing(root)).free
     except OSError:
         return ""  # a file system that does not tell
     if free >= expected:
         return ""
+    least = 0.0 if partly else sum(_least(item) for item in work)
     figures = f"{_human(free)} are free at {shown(root)}, and the outputs of {len(work):,} files will take about"
-    if free < least and not partly:
+    if free < least:
+        largest = max(work, key=_least)
         raise OutputError(
-            f"{figures} {_human(expected)}, at the very least {_human(least)}; make room, choose another disk, or do a "
-            "part of them with --max-files"
+            f"{figures} {_human(expected)}, at the very least {_human(least)} ({_human(_least(largest))} of them for "
+            f"{shown(largest.source)}); make room, choose another disk, or do a part of them with --max-files"
         )
     return f"{figures} {_human(expected)}; the disk may run full"
 
@@ -56,7 +58,17 @@ def check_room(work: Sequence[Item], root: Path, partly: bool) -> str:
 def _least(item: Item) -> float:
     if item.action is Action.COPY:
         return item.stamp.size
-    return LEAST_SHARE * item.stamp.size if item.format == "keep" else 0.0
+    return LEAST_SHARE * _stored(item) if item.format == "keep" else 0.0
+
+
+def _stored(item: Item) -> int:
+    """Bytes of an input that are on a disk: a damaged file may claim a size that no disk has."""
+    try:
+        status = item.source.stat()
+    except OSError:
+        return 0
+    blocks = None if stat.S_ISDIR(status.st_mode) else getattr(status, "st_blocks", None)
+    return item.stamp.size if blocks is None else min(item.stamp.size, 512 * blocks)
 
 
 def _existing(path: Path) -> Path:

@@ -243,12 +243,12 @@ class Session:
     def _record(self, result: FileResult) -> None:
         """A file is finished. Called from any thread, once per file."""
         self.results[result.source, result.target] = result
+        if self.events is not None and result.status is not Status.LEFT:
+            self.events.write(result)
         if result.status is Status.FAILED:
             self.progress.note(f"{shown(result.source)}: {result.reason}", "error")
         for warning in result.warnings:
             self.progress.note(f"{shown(result.source)}: {warning}", "warning")
-        if self.events is not None and result.status is not Status.LEFT:
-            self.events.write(result)
 
     def _report(self, plan: Plan, estimate: float | None = None) -> Report:
         files = tuple(self.results.get((item.source, item.target)) or _untouched(item) for item in plan.items)

@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from io import TextIOWrapper
 from pathlib import Path
@@ -67,14 +67,14 @@ class Lines:
             self._tell(self._where(now - self.began))
 
     def line(self, text: str, level: str) -> None:
-        typer.echo(text, err=True)
+        say(text)
 
     def finish(self) -> None:
         """The summary line comes from the command, which has the report."""
 
     def _tell(self, text: str) -> None:
         if not self.quiet:
-            typer.echo(text, err=True)
+            say(text)
 
     def _where(self, seconds: float) -> str:
         text = f"{self.what}: {self.files:,} of {count(self.total_files, 'file')}"
@@ -106,6 +106,8 @@ class Talk:
         self.log = log
         self.limit = limit
         self.problems = 0
+        self.log_error: OSError | None = None
+        """Why the log is not whole."""
         self.lock = threading.RLock()
 
     def start(self, files: int, megapixels: float, what: str) -> None:
@@ -138,10 +140,20 @@ class Talk:
                 self.problems -= untold
 
     def _write(self, level: str, message: str) -> None:
-        if self.log is not None and (level != "debug" or self.least == "debug"):
-            now = datetime.now().astimezone().isoformat(timespec="seconds")
+        if self.log is None or self.log_error is not None or (level == "debug" and self.least != "debug"):
+            return
+        now = datetime.now().astimezone().isoformat(timespec="seconds")
+        try:
             self.log.write(f"{now} {level.upper():7} {message}\n")
             self.log.flush()
+        except OSError as error:  # the work goes on; the command ends with this error when it is done
+            self.log_error = error
+
+
+def say(text: str) -> None:
+    """A line on stderr, which may be a file on a full disk, or a pipe that nobody reads: the work goes on without."""
+    with suppress(OSError):
+        typer.echo(text, err=True)
 
 
 class _LibraryNotes(logging.Handler):
@@ -178,7 +190,7 @@ def talking(
     Raises
     ------
     OutputError
-        If the log file cannot be written.
+        If the log file cannot be written; where that shows later, when all is done.
     """
     watched = is_watched()
     least = "error" if quiet else "debug" if verbose else "info" if watched else "warning"
@@ -195,9 +207,11 @@ def talking(
     logging.captureWarnings(True)
     try:
         yield talk
+        if talk.log_error is not None:
+            raise _unwritable(log_file, talk.log_error)
     except Exception as error:
         if debug:
-            typer.echo(traceback.format_exc(), err=True, nl=False)
+            say(traceback.format_exc().rstrip("\n"))
         talk._write("error", str(error) if isinstance(error, DenoiserError) else repr(error))
         raise
     finally:
@@ -205,7 +219,8 @@ def talking(
         logging.captureWarnings(False)
         root.removeHandler(handler)
         if log is not None:
-            log.close()
+            with suppress(OSError):
+                log.close()
 
 
 def _open_log(path: Path | None) -> TextIO | None:
@@ -215,7 +230,11 @@ def _open_log(path: Path | None) -> TextIO | None:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("a", encoding="utf-8")
     except OSError as error:
-        raise OutputError(f"{path}: the log file cannot be written ({error.strerror})") from error
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path | None, error: OSError) -> OutputError:
+    return OutputError(f"{path}: the log file cannot be written ({error.strerror})")
 
 
 def open_streams() -> None:

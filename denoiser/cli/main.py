@@ -119,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except Interrupted as end:
-        typer.echo(f"{end.code.name.lower()} before it was done", err=True)
+        console.say(f"{end.code.name.lower()} before it was done")
         return end.code
     except Exception as error:  # a defect of the program: no traceback unless it was asked for
         _say(f"unexpected {type(error).__name__}: {error}; add --debug to see where, and please report it")
@@ -158,12 +158,12 @@ def _usage(error: Any) -> int:
     elif source is not None and source.name == "ENVIRONMENT":
         _say(f"environment variable DENOISER_{parameter.name.upper()}: {error.format_message()}")
     elif context is not None and not error.format_message().startswith("Usage:"):
-        typer.echo(f"{context.get_usage()}\nTry '{context.command_path} --help' for help.\n", err=True)
+        console.say(f"{context.get_usage()}\nTry '{context.command_path} --help' for help.\n")
         _say(error.format_message())
     else:
-        typer.echo(error.format_message(), err=True)
+        console.say(error.format_message())
     return ExitCode.USAGE
 
 
 def _say(message: str) -> None:
-    typer.echo(f"error: {message}", err=True)
+    console.say(f"error: {message}")

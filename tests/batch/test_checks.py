@@ -71,6 +71,19 @@ def test_a_wide_container_says_nothing_about_the_size_of_values() -> None:
     assert "mean moved" in judged(before, before + 671_556)
 
 
+@pytest.mark.parametrize("size", [1e18, 5e37])
+def test_values_near_the_end_of_single_precision_are_judged_as_others(size: float) -> None:
+    before = (np.random.default_rng(0).normal(1, 0.1, (96, 96, 3)) * size).astype(np.float32)
+    after = np.full_like(before, size)
+    checks = Checks.of(before.dtype)
+    checks.add(before, after + before * np.float32(1e-3), after)
+    assert checks.problem() == ""
+    assert checks.before.std == pytest.approx(0.1 * size, rel=0.02)
+    checks = Checks.of(before.dtype)
+    checks.add(before, np.float32(0.5) * before, after)
+    assert "its mean moved" in checks.problem()
+
+
 def test_growing_clipping_is_found() -> None:
     before = noisy(0.5, 0.15)
     after = np.where(before > 127, 255, 0).astype(np.uint8)

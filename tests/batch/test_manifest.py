@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -45,6 +46,17 @@ def test_other_lines_say_nothing(line: bytes) -> None:
     assert Entry.parse(line) is None
 
 
+@pytest.mark.parametrize("field", ["target", "source", "output", "content", "key", "residual"])
+@pytest.mark.parametrize("value", [["a"], [1, "x"], [None, 1], 5, {"a": 1}])
+def test_lines_with_odd_values_say_nothing(field: str, value: object) -> None:
+    record = json.loads(make().line()) | {field: value}
+    assert Entry.parse(json.dumps(record).encode()) is None
+
+
+def test_a_line_nested_without_end_says_nothing() -> None:
+    assert Entry.parse(b"[" * 100_000) is None
+
+
 def test_names_that_are_no_utf8_survive() -> None:
     entry = make(os.fsdecode(b"caf\xe9.png"))
     assert Entry.parse(entry.line()) == entry
@@ -56,6 +68,24 @@ def test_a_torn_last_line_does_not_spoil_the_next(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-7])
     write(tmp_path, make("c"))
     assert set(Manifest(tmp_path).entries) == {"a", "c"}
+
+
+def test_a_line_cut_short_by_a_full_disk_does_not_spoil_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = Manifest(tmp_path)
+    manifest.open()
+    manifest.append(make("a"))
+    write_all = os.write
+    monkeypatch.setattr(module.os, "write", lambda file, data: write_all(file, data[:9]))
+    for _ in range(2):
+        with pytest.raises(OSError, match="No space"):
+            manifest.append(make("b"))
+    monkeypatch.undo()
+    manifest.append(make("c"))  # by another thread, when a temporary file is gone
+    manifest.append(make("d"))
+    manifest.close()
+    assert set(Manifest(tmp_path).entries) == {"a", "c", "d"}
 
 
 def test_the_file_that_is_there_decides_which_entry_speaks(tmp_path: Path) -> None:

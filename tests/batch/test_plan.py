@@ -232,6 +232,22 @@ def test_links() -> None:
     assert len(reasons) == 3
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="paths so long need a setting there")
+def test_trees_deeper_than_python_recurses() -> None:
+    touch("in/a.png")
+    os.chdir("in")
+    for _ in range(700):
+        Path("d").mkdir()
+        os.chdir("d")
+    touch("b.png")
+    os.chdir(Path(*[".."] * 701))
+    try:
+        assert [item.relative for item in plan("in").items] == ["a.png", "d/" * 700 + "b.png"]
+    finally:  # what removes temporary folders may recurse
+        Path("in", "d/" * 700, "b.png").unlink()
+        os.removedirs("in/" + "d/" * 700)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
 def test_loops_that_are_hidden_or_excluded_stop_nothing() -> None:
     touch("in/a.png")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -56,6 +57,13 @@ def test_an_error_that_ends_the_job_is_recorded(tmp_path: Path) -> None:
         raise LockedError("another run is writing there")
     assert metrics(tmp_path / "a.prom")["denoiser_last_run_exit_code"] == 7
     assert "denoiser_last_success_timestamp_seconds" not in metrics(tmp_path / "a.prom")
+
+
+def test_a_defect_that_ends_the_job_is_recorded(tmp_path: Path) -> None:
+    textfile = Textfile(tmp_path / "a.prom", os.fsdecode(b"out\xff"))
+    with pytest.raises(ZeroDivisionError), textfile.recording():
+        raise ZeroDivisionError
+    assert 'exit_code{output="out\\\\udcff"} 1' in (tmp_path / "a.prom").read_text(encoding="utf-8")
 
 
 def test_nobody_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: Runs) -> None:

@@ -36,6 +36,17 @@ def test_surely_too_little(folder: Path, runs: Runs, monkeypatch: pytest.MonkeyP
     assert runs(max_runtime=1000.0).exit_code == 0
 
 
+def test_a_file_that_claims_more_than_it_holds_stops_nobody(
+    folder: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give(monkeypatch, 10**9)
+    with (folder / "in" / "damaged.tif").open("wb") as file:
+        file.truncate(10**13)
+    report = runs()
+    assert report.exit_code == 1
+    assert report.totals()["done"] == 10
+
+
 def test_perhaps_too_little(folder: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     size = sum(path.stat().st_size for path in (folder / "in").iterdir())
     notes: list[str] = []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
+import os
 import re
 from pathlib import Path
 
@@ -102,6 +104,37 @@ def test_a_log_file_that_cannot_be_written(recorder: Recorder, capfd: pytest.Cap
     assert main(["run", "in", "out", "--log-file", "file/night.log"]) == ExitCode.OUTPUT
     assert "file/night.log" in capfd.readouterr().err
     assert recorder.options is None
+
+
+def test_a_log_file_that_is_full_ends_the_command_when_all_is_done(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    done = []
+    monkeypatch.setattr(console, "_open_log", lambda path: Full())
+    words = r"night\.log: the log file cannot be written \(No space left on device\)"
+    with pytest.raises(OutputError, match=words), console.talking(log_file=Path("night.log")) as talk:
+        for name in "ab":
+            talk.note(f"{name}.png: is damaged", "error")
+            done.append(name)
+    assert done == ["a", "b"]
+    assert capfd.readouterr().err.splitlines() == ["error: a.png: is damaged", "error: b.png: is damaged"]
+
+
+def test_the_work_goes_on_when_nobody_can_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console.sys, "stderr", Full())
+    with console.talking() as talk:
+        talk.start(3, 1.0, "denoising")
+        talk.note("a.png: is damaged", "error")
+    assert main(["run", "nowhere", "out"]) == ExitCode.NOTHING_TO_DO
+
+
+class Full(io.StringIO):
+    """A file on a disk without room."""
+
+    def flush(self) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    close = flush
 
 
 def test_what_libraries_log_stays_out_of_the_way(capfd: pytest.CaptureFixture[str]) -> None:
