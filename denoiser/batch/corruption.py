@@ -30,6 +30,7 @@ from denoiser.batch.session import Session
 from denoiser.batch.writing import Writer, output_error
 from denoiser.errors import OutputError, UsageError
 from denoiser.images import SUFFIXES, Header, Page
+from denoiser.images.arrays import MOST_CHANNELS
 from denoiser.images.image import Pixels
 from denoiser.images.metadata import Metadata
 from denoiser.images.pixels import ValueRange, join, split, value_range
@@ -94,7 +95,7 @@ def corrupt(
     Parameters
     ----------
     array : ndarray
-        (H, W), (H, W, C) or (N, H, W, C); integers or floats.
+        (H, W), (H, W, C) with at most four channels, or (N, H, W, C); integers or floats.
     noise : str
         A specification such as ``"stripes"`` or ``"gaussian:25+jpeg:75"``.
     seed : int
@@ -115,8 +116,14 @@ def corrupt(
         If the specification, the shape or the type is wrong.
     """
     kind = parse(noise)
-    if seed < 0:
-        raise UsageError(f"seed {seed}: must be at least 0")
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise UsageError(f"seed {seed!r}: must be a whole number, at least 0")
+    array = np.asarray(array)
+    if array.ndim == 3 and array.shape[2] > MOST_CHANNELS:
+        raise UsageError(
+            f"an array of shape {array.shape} may be a stack of gray pictures or one of {array.shape[2]} channels: "
+            "give array[..., None] for the stack, or array[None] for the picture"
+        )
     if array.ndim not in (2, 3, 4) or array.dtype.kind not in "iuf" or 0 in array.shape:
         raise UsageError(
             f"an array of shape {array.shape} and type {array.dtype} is no picture; give integers or floats of shape "

@@ -9,6 +9,7 @@ can make room (see :class:`denoiser.batch.flow.Budget`).
 
 from __future__ import annotations
 
+import logging
 import queue
 import sys
 import threading
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from denoiser.inference import Piece
 
     Result = tuple[Piece, NDArray[np.float32]]
+
+_log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 2.0
 """How long threads may take to end after a wish to stop. Service managers wait for a process as short as ten seconds,
@@ -319,6 +322,7 @@ class Pipeline:
             on_error(error)
             self._end_with(error)
         except Exception as error:
+            _log.debug("%s", error, exc_info=True)
             on_error(explained(error))
 
     def _over(self) -> bool:

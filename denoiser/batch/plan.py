@@ -90,7 +90,10 @@ def _check_destination(found: Discovery, destination: Destination, options: Batc
             f"{', '.join(names.EXTENSIONS.values())}, or in / for a directory"
         )
     if destination.file and options.format not in ("keep", SUFFIXES[destination.file.suffix.lower()]):
-        raise UsageError(f"{shown(destination.file)}: its suffix contradicts --format {options.format}")
+        raise UsageError(
+            f"{shown(destination.file)}: would be written as {options.format}, which its suffix contradicts; give "
+            "another name, or another --format"
+        )
     taken = [destination.root.resolve()]
     for kind, folder in options.beside.items():
         if folder.resolve() in taken:

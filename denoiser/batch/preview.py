@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def write(path: Path, report: Report, options: CorruptOptions) -> None:
     OutputError
         If it cannot be written.
     """
-    check(path, report.output)
+    check(path, (), report.output)
     if path.resolve() in {result.source.resolve() for result in report.files}:
         raise UsageError(f"--preview {names.shown(path)}: would overwrite an input; give another name")
     made = (Status.DONE, Status.SKIPPED)
@@ -61,10 +62,12 @@ def write(path: Path, report: Report, options: CorruptOptions) -> None:
     _save(sheet, path)
 
 
-def check(path: Path, output: Path) -> None:
-    """Refuse a sheet that is no PNG, or that a later job would take for one of the outputs."""
+def check(path: Path, inputs: Iterable[Path | str], output: Path) -> None:
+    """Refuse a sheet that is no PNG, that is a file of an input, or that a later job would take for an output."""
     if path.suffix.lower() != ".png":
         raise UsageError(f"--preview {names.shown(path)}: the contact sheet is a PNG; give a name that ends in .png")
+    if path.exists() and any(path.resolve().is_relative_to(Path(each).resolve()) for each in inputs):
+        raise UsageError(f"--preview {names.shown(path)}: is one of the inputs; give another name")
     if path.resolve().is_relative_to(output.resolve()):
         raise UsageError(
             f"--preview {names.shown(path)}: lies in the output directory, where it would be taken for a picture; give "

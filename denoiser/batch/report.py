@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from denoiser.batch.names import shown
 from denoiser.errors import ExitCode, OutputError
+from denoiser.images.formats import check_no_picture
 
 if TYPE_CHECKING:
     from denoiser.batch.verification import Verification
@@ -219,12 +220,15 @@ class Events:
     ------
     OutputError
         If the file cannot be written, at the start or later.
+    UsageError
+        If it is a picture.
     """
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self._file: int | None = None
         if path is not None:
+            check_no_picture(path, "--events")
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)

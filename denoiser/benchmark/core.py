@@ -62,7 +62,8 @@ def benchmark(options: BenchmarkOptions, progress: Progress | None = None) -> Re
     if baseline is not None:
         facts = protocol.describe(options, (), ())
         sizes = {subject.name: size_of(subject, options) for subject in subjects}
-        gate.check_plan(baseline, facts, sizes, _gated(compared, options))
+        for words in gate.check_plan(baseline, facts, sizes, _gated(compared, options)):
+            progress.note(f"{baseline.path}: {words}", "warning")
     shots = len(options.specs or (1,)) * len(compared)
     album = Album(BUDGET if options.report is not None else 0, len(subjects) * (shots + len(options.restored)))
     job = Job(options, compared, album, largest(subjects, options))
@@ -74,7 +75,7 @@ def benchmark(options: BenchmarkOptions, progress: Progress | None = None) -> Re
                 try:
                     found.append(_measure(subject, job, steps))
                 except InputError as error:
-                    failures.append(Failure(subject.name, str(error)))
+                    failures.append(Failure(subject.name, str(error).removeprefix(f"{subject.name}: ")))
     finally:
         progress.finish()
     pictures = tuple(each.measured for each in found)

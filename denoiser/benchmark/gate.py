@@ -56,7 +56,7 @@ def read(path: Path) -> Baseline:
 
 def check_plan(
     baseline: Baseline, protocol: dict[str, Any], sizes: Mapping[str, tuple[int, int]], rows: Collection[Key]
-) -> None:
+) -> list[str]:
     """Make sure before the work that it can be compared.
 
     Parameters
@@ -68,6 +68,11 @@ def check_plan(
         Name -> height and width of what is going to be measured of each picture.
     rows : collection of Key
         Those that are going to be compared.
+
+    Returns
+    -------
+    list of str
+        Which rows of either side have no partner, for people.
 
     Raises
     ------
@@ -90,7 +95,15 @@ def check_plan(
                 f"{baseline.path}: measured {old.width} x {old.height} pixels of {name}, this {width} x {height}; give "
                 "the same --crop, or write the baseline again"
             )
-    partners(baseline, rows)
+    found = partners(baseline, rows)
+    gone = {(row.noise, row.method) for row in baseline.rows if row.kind in GATED}
+    gone -= {(row.noise, row.method) for row in found.values()}
+    sides = {"not in the baseline": set(rows) - found.keys(), "only in the baseline": gone}
+    return [f"not compared, {side}: {_listed(keys)}" for side, keys in sides.items() if keys]
+
+
+def _listed(rows: Collection[Key]) -> str:
+    return ", ".join(f"{method} on {noise}" for noise, method in sorted(rows))
 
 
 def check(baseline: Baseline, pictures: tuple[Measured, ...], rows: tuple[Row, ...]) -> None:
@@ -133,8 +146,7 @@ def partners(baseline: Baseline, rows: Collection[Key]) -> dict[Key, Row]:
     alias = next(iter(old_names)) if len(old_names) == len(new_names) == 1 else None
     found = {key: then[key[0], alias or key[1]] for key in rows if (key[0], alias or key[1]) in then}
     if not found:
-        has = ", ".join(f"{method} on {noise}" for noise, method in sorted(then)) or "no model"
-        raise UsageError(f"{baseline.path}: has no row to compare with; it has {has}")
+        raise UsageError(f"{baseline.path}: has no row to compare with; it has {_listed(then) or 'no model'}")
     return found
 
 

@@ -159,11 +159,15 @@ def say(text: str) -> None:
 class _LibraryNotes(logging.Handler):
     """Hands what libraries log (a damaged TIFF tag, a torch warning) to the Talk instead of raw stderr."""
 
-    def __init__(self, talk: Talk) -> None:
+    def __init__(self, talk: Talk, debug: bool) -> None:
         super().__init__()
         self.talk = talk
+        self.debug = debug
 
     def emit(self, record: logging.LogRecord) -> None:
+        if self.debug and record.exc_info:
+            say(self.format(record).rstrip("\n"))
+            return
         level = "debug"
         if record.name.partition(".")[0] == "denoiser":
             level = {"CRITICAL": "error"}.get(record.levelname, record.levelname).lower()
@@ -201,8 +205,9 @@ def talking(
         meter = Bar()
     log = _open_log(log_file)
     talk = Talk(meter, least, log, None if verbose or watched else PROBLEMS_SHOWN)
-    handler = _LibraryNotes(talk)
-    root = logging.getLogger()
+    handler = _LibraryNotes(talk, debug)
+    root, own = logging.getLogger(), logging.getLogger("denoiser")
+    own.setLevel(logging.DEBUG if debug else logging.NOTSET)
     root.addHandler(handler)
     logging.captureWarnings(True)
     try:
@@ -218,6 +223,7 @@ def talking(
         talk.meter.finish()
         logging.captureWarnings(False)
         root.removeHandler(handler)
+        own.setLevel(logging.NOTSET)
         if log is not None:
             with suppress(OSError):
                 log.close()
@@ -226,6 +232,10 @@ def talking(
 def _open_log(path: Path | None) -> TextIO | None:
     if path is None:
         return None
+    if path.exists():  # looking at it loads libraries
+        from denoiser.images.formats import check_no_picture
+
+        check_no_picture(path, "--log-file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("a", encoding="utf-8")

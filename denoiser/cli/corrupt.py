@@ -100,9 +100,9 @@ def corrupt(
         if preview is not None:
             from denoiser.batch import preview as sheet
 
-            sheet.check(preview, Path(target))
+            sheet.check(preview, files, Path(target))
         report = core.corrupt_files(files, target, options, progress=talk, stop=stop)
-        if preview is not None:
+        if preview is not None and not options.dry_run:
             sheet.write(preview, report, options)
         summary.show(report, talk, json)
     raise typer.Exit(report.exit_code)

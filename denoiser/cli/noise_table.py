@@ -23,6 +23,8 @@ COLUMNS = (
 )
 LEAST_WIDTH = 7
 """Characters of a file's name in one line: what 80 leave beside the widest figures."""
+LEAST_CONSOLE = 80
+"""Columns for which the table is made; narrower terminals break its lines."""
 LARGE = 1000
 """Figures from here on are rounded to two digits."""
 NAMES = {1: ("gray",), 3: ("red", "green", "blue")}
@@ -46,6 +48,7 @@ def show(report: EstimateReport) -> None:
         for page in each.pages:
             table.add_row(*(Text(cell) for cell in _cells(each, page)))
     console = Console()
+    console.width = max(console.width, LEAST_CONSOLE)  # cut figures would be other figures
     console.print(table)
     console.print(Text("sigma and read in 1/255 of full range; variance = gain * signal + read^2;", style="dim"))
     console.print(Text("corr.: correlation of the noise of neighbours, horizontally and vertically", style="dim"))

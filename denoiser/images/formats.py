@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,19 @@ def signature(path: Path) -> str | None:
         If the file is not a regular one or cannot be read.
     """
     return "zarr" if is_store(path) else _recognise(_first_bytes(path))
+
+
+def check_no_picture(path: Path, what: str) -> None:
+    """Refuse to write something else into a picture.
+
+    Raises
+    ------
+    UsageError
+        If there is a picture.
+    """
+    with suppress(InputError, OSError):
+        if signature(path) is not None:
+            raise UsageError(f"{path}: is a picture; {what} would damage it, give another name")
 
 
 def _recognise(head: bytes) -> str | None:

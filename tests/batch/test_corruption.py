@@ -330,6 +330,13 @@ def test_arrays_of_events_with_declared_values() -> None:
         corrupt(frames, "gaussian", seed=-1)
     with pytest.raises(UsageError, match="no picture"):
         corrupt(np.zeros((4, 4), dtype=complex), "gaussian")
+    with pytest.raises(UsageError, match="whole number"):
+        corrupt(frames, "gaussian", seed=1.5)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"stack of gray pictures or one of 28 channels"):
+        corrupt(frames[..., 0], "gaussian")
+    with pytest.raises(UsageError, match="no picture"):
+        corrupt("a.png", "gaussian")  # type: ignore[arg-type]
+    assert corrupt([[0.0, 1.0]], "gaussian").shape == (1, 2)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -22,6 +22,7 @@ from denoiser.benchmark.methods import NEEDED
 from denoiser.cli.main import main
 from denoiser.errors import ExitCode, NothingToDoError, UnavailableError, UsageError
 from denoiser.estimate import MODELS
+from denoiser.progress import Silent
 
 ONLY = {"models": ("none",), "classical": ("none",)}
 """Measures the noisy input alone, which is quick."""
@@ -341,6 +342,26 @@ def test_gate_names_what_fell(clean: Path, tmp_path: Path, baseline: Path) -> No
     assert found.drop is not None and found.drop.mean == pytest.approx((psnr_of_board(4) - psnr_of_board(16)) / 3)
     assert "a.png (36.09 -> 24.05)" in tables.verdict(found, 0.05)
     assert judged(clean, new, baseline, max_drop=20).exit_code == ExitCode.OK
+
+
+def test_gate_tells_what_it_does_not_compare(clean: Path, tmp_path: Path) -> None:
+    path = tmp_path / "old.json"
+    for folder, amount in (("v1", 4), ("v2", 4), ("v3", 9)):
+        changed(clean, tmp_path / folder, amount)
+    first = BenchmarkOptions(clean, restored=(tmp_path / "v1", tmp_path / "v2"))
+    path.write_text(json.dumps(benchmark(first).to_json()))
+    notes: list[str] = []
+
+    class Notes(Silent):
+        def note(self, message: str, level: str = "info") -> None:
+            notes.append(f"{level}: {message}")
+
+    second = replace(first, restored=(tmp_path / "v1", tmp_path / "v3"), baseline=path)
+    assert benchmark(second, progress=Notes()).exit_code == ExitCode.OK
+    assert [note for note in notes if "not compared" in note] == [
+        f"warning: {path}: not compared, not in the baseline: v3 on files",
+        f"warning: {path}: not compared, only in the baseline: v2 on files",
+    ]
 
 
 def test_gate_counts_missing_pictures(clean: Path, tmp_path: Path, baseline: Path) -> None:

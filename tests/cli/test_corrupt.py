@@ -97,8 +97,42 @@ def test_preview_shows_before_and_after(pictures: Path, tmp_path: Path) -> None:
     assert (after == 0).all(axis=2).sum() > 100 + (before == 0).all(axis=2).sum()
     original = pictures / "a.png"
     held = original.read_bytes()
+    arguments[2] = str(tmp_path / "second")
     assert main([*arguments[:-1], str(original)]) == ExitCode.USAGE
     assert original.read_bytes() == held
+    assert not (tmp_path / "second").exists()
+    assert main([*arguments, "-n"]) == ExitCode.OK
+    sheet.unlink()
+    assert main([*arguments, "-n"]) == ExitCode.OK
+    assert not sheet.exists()
+
+
+@pytest.mark.parametrize("option", ["--events", "--log-file"])
+def test_what_is_told_never_goes_into_a_picture(
+    option: str, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original = pictures / "a.png"
+    held = original.read_bytes()
+    out = str(tmp_path / "out")
+    assert main(["corrupt", str(pictures), out, "--noise", "mask", option, str(original)]) == ExitCode.USAGE
+    assert original.read_bytes() == held
+    assert f"a.png: is a picture; {option} would damage it" in capsys.readouterr().err
+
+
+def test_debug_shows_where_a_file_failed(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*arguments: object) -> None:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr("denoiser.batch.corruption.corrupt_page", broken)
+    arguments = ["corrupt", str(pictures / "a.png"), str(tmp_path / "out"), "--noise", "mask"]
+    assert main(arguments) == ExitCode.SOME_FAILED
+    assert "Traceback" not in capsys.readouterr().err
+    assert main([*arguments, "--debug"]) == ExitCode.SOME_FAILED
+    told = capsys.readouterr().err
+    assert "Traceback" in told and "in broken" in told
+    assert "unexpected ZeroDivisionError: a defect" in told
 
 
 def test_options_from_file_and_environment(

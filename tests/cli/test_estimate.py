@@ -39,6 +39,18 @@ def test_a_table_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert max(map(len, out.splitlines())) <= 80
 
 
+def test_a_narrow_terminal_cuts_no_figure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_noise(tmp_path / "a.png", 20)
+    tables = []
+    for columns in ("80", "40"):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert main(["estimate", str(tmp_path)]) == ExitCode.OK
+        tables.append(capsys.readouterr().out)
+    assert tables[0].split("sigma and")[0] == tables[1].split("sigma and")[0]
+
+
 def test_floats_without_a_range_are_told_and_leave_room_in_the_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
