@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from denoiser.inference.diagnosis import Diagnosis
 
 
-def doctor(model: o.Model = "unet", device: o.Device = "auto", json: o.Json = False) -> None:
+def doctor(model: o.Model = "unet", device: o.Device = "auto", json: o.Json = False, config: o.Config = None) -> None:
     """Check devices, precisions, weights and memory, measure the speed, and say what would make it faster.
 
     Takes some seconds. Exit code 4 when something that a run needs does not work.

@@ -24,6 +24,8 @@ from 2 to 75. Noise filtered by a Gaussian of half a pixel has 0.4 to 0.48, demo
 HARDLY_ANY = 1.0
 """Below this standard deviation, in 1/255 of full range, fine texture cannot be told from noise."""
 LEAST_BLOCKS = 8
+LARGEST = 1e15
+"""Floats beyond it are not measured: sums of their squares are more than single precision holds."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,8 @@ def estimate(
     -------
     Estimate
     """
+    if step == 0 and any(np.nanmax(np.abs(piece), initial=0) > LARGEST for piece in pieces):
+        return Estimate((), quality=quality, depth=depth)
     stride = dct.stride_for([piece.shape[:2] for piece in pieces])
     cuts = [dct.cut(piece[:, :, c], stride) for piece in pieces for c in range(piece.shape[2])]
     count = pieces[0].shape[2] if pieces else 0

@@ -29,6 +29,15 @@ def test_the_same_as_json(tiny_model: Path, capfd: pytest.CaptureFixture[str]) -
     assert found["machine"]["devices"]["cpu"] > 0
 
 
+def test_the_model_of_denoiser_toml(
+    tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("denoiser.toml").write_text(f'[doctor]\nmodel = "{tiny_model.as_posix()}"\n')
+    assert main(["doctor", "--device", "cpu", "--json"]) == ExitCode.OK
+    assert json.loads(capfd.readouterr().out)["model"] == "tiny"
+
+
 def test_both_networks_of_auto(
     tiny_model: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -261,6 +261,9 @@ def test_missing_pixels_do_not_count() -> None:
 def test_negative_and_large_floats() -> None:
     picture = np.random.default_rng(0).normal(0, 500, (256, 256, 1)).astype(np.float32)
     assert sigmas([measured(picture, 0)])[0] == pytest.approx(255 * 500, rel=0.05)
+    assert sigmas([measured(picture * np.float32(1e11), 0)])[0] == pytest.approx(255 * 5e13, rel=0.05)
+    for beyond in (1e17, 1e34):
+        assert measured(picture * np.float32(beyond), 0).sigma is None
 
 
 def test_the_same_picture_has_the_same_estimate() -> None:
