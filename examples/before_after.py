@@ -7,7 +7,7 @@ One row per picture, before on the left, after on the right.
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +30,19 @@ def thumbnail(path: Path) -> Image.Image:
     return Image.fromarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)).astype(np.uint8))
 
 
-def main(noisy: Path, clean: Path, sheet: Path) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("noisy", type=Path, help="folder of pictures before denoising")
+    parser.add_argument("clean", type=Path, help="folder of the same pictures after it")
+    parser.add_argument("sheet", type=Path, help="picture to write")
+    given = parser.parse_args()
+    noisy, clean, sheet = given.noisy, given.clean, given.sheet
     names = sorted(path.relative_to(noisy) for path in noisy.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not names:
+        parser.error(f"{noisy}: no picture in it")
+    for name in names:
+        if not (clean / name).is_file():
+            parser.error(f"{clean / name}: no such file")
     rows = [(thumbnail(noisy / name), thumbnail(clean / name)) for name in names]
     width = 2 * max(before.width for before, _ in rows) + 3 * GAP
     canvas = Image.new("RGB", (width, sum(before.height + GAP for before, _ in rows) + GAP), "white")
@@ -46,4 +57,4 @@ def main(noisy: Path, clean: Path, sheet: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]))
+    main()

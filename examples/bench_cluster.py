@@ -99,6 +99,8 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=2)
     given = parser.parse_args()
+    if not any(given.clean.glob("*.png")):
+        parser.error(f"{given.clean}: no PNG picture in it")
     count = given.processes
     threads = max(1, (os.cpu_count() or 1) // count)
     os.environ["OMP_NUM_THREADS"] = str(threads)

@@ -67,8 +67,13 @@ def best(clean: list[Picture], noisy: list[Picture], sigma: float, methods: list
     return max(mean(psnr(c, rounded(m(as_float(n), sigma / 255)), 255) for c, n in pairs) for m in methods)
 
 
+def white_of(model: Any, noisy: Picture) -> float | None:
+    """White of floats for a network that must know it; the others are told nothing, and ``auto`` has none that must."""
+    return 1.0 if noisy.dtype != np.uint8 and getattr(model, "needs_range", False) else None
+
+
 def network(model: Any, clean: list[Picture], noisy: list[Picture]) -> float:
-    restored = [np.asarray(model.denoise(n)) for n in noisy]
+    restored = [np.asarray(model.denoise(n, white=white_of(model, n))) for n in noisy]
     return mean(psnr(c, r if r.dtype == np.uint8 else rounded(r), 255) for c, r in zip(clean, restored, strict=True))
 
 
@@ -83,6 +88,8 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     files = sorted(arguments.clean.glob("*.png"))
+    if not files:
+        parser.error(f"{arguments.clean}: no PNG picture in it")
     clean = [np.asarray(Image.open(file).convert("RGB")) for file in files]
     models = {}
     for name in arguments.model or ["unet"]:

@@ -160,6 +160,8 @@ def main() -> None:
     parser.add_argument("--megapixels", type=float, default=1.0)
     parser.add_argument("--workers", type=int, nargs="*", default=[])
     given = parser.parse_args()
+    if not any(given.clean.glob("*.png")):
+        parser.error(f"{given.clean}: no PNG picture in it")
     if not tuning.TORCH_SETTINGS.keys() <= os.environ.keys():
         tuning.set_environment()  # as the command does, before torch is loaded
         os.execv(sys.executable, sys.orig_argv)

@@ -140,6 +140,8 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=2450)
     parser.add_argument("--skip-bm3d", action="store_true")
     arguments = parser.parse_args()
+    if not any(arguments.clean.glob("*.png")):
+        parser.error(f"{arguments.clean}: no PNG picture in it")
     if not tuning.TORCH_SETTINGS.keys() <= os.environ.keys():
         tuning.set_environment()  # as the command does, before torch is loaded
         os.execv(sys.executable, sys.orig_argv)

@@ -30,6 +30,14 @@ def denoiser(*arguments: object, expect: int = 0, out: Path | None = None) -> No
         raise SystemExit(f"exit code {code} where {expect} was expected")
 
 
+def folders(work: Path, models: list[str]) -> list[Path]:
+    """Where each model's results go: named after it, and numbered where the names alone would meet."""
+    stems = [Path(model).stem for model in models]
+    if len({*stems, "noisy"}) <= len(stems):
+        stems = [f"{number}-{stem}" for number, stem in enumerate(stems, 1)]
+    return [work / stem for stem in stems]
+
+
 def damaged(model: str, path: Path) -> Path:
     """A copy of a model whose last tensor is off by a fifth: it still runs, and nobody sees it from the file."""
     module, card = weights.load(model)
@@ -50,8 +58,7 @@ def main() -> None:
 
     denoiser("corrupt", clean, noisy, "--noise", given.noise, "--seed", 7, "-q")
     restored = []
-    for model in given.models:
-        folder = work / Path(model).stem
+    for model, folder in zip(given.models, folders(work, given.models), strict=True):
         denoiser("run", noisy, folder, "--model", model, "-q")
         restored += ["--restored", folder]
     truth = ["--clean", clean, "--noisy", noisy, "--model", "none"]

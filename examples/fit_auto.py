@@ -131,7 +131,7 @@ def example(networks: Sequence[denoiser.Denoiser], clean: Picture, noise: str, s
 
 
 def files_of(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
+    return sorted(path for path in folder.glob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
 
 
 def for_the_fit(folder: Path, number: int) -> tuple[Picture, str, int]:
@@ -252,6 +252,12 @@ def main() -> None:
     parser.add_argument("--measure", action="store_true", help="do not fit: measure the rule that is there")
     options = parser.parse_args()
     files = [options.weights / f"{name}.safetensors" if options.weights else weights.bundled()[name] for name in MODELS]
+    for path in files:
+        if not path.is_file():
+            parser.error(f"{path}: no such file")
+    for folder in (options.held_out,) if options.measure else (options.clean, options.held_out):
+        if not files_of(folder):  # said before the rule is written anew
+            parser.error(f"{folder}: no PNG or JPEG picture in it")
     hashes = {name: weights.file_hash(path) for name, path in zip(MODELS, files, strict=True)}
     document: dict[str, Any] = {"about": ABOUT, "networks": hashes}
     if not options.measure:

@@ -7,7 +7,7 @@ The photograph is the cat Chelsea of scikit-image (CC0), with the noise of a sen
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +61,11 @@ def draw(pictures: dict[str, NDArray[np.uint8]]) -> Image.Image:
     return sheet
 
 
-def main(folder: Path) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    default = Path(__file__).resolve().parents[1] / "docs" / "pictures"
+    parser.add_argument("folder", type=Path, nargs="?", default=default, help="by default docs/pictures")
+    folder = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     clean = data.chelsea()
     noisy = denoiser.corrupt(clean, NOISE, seed=SEED)
@@ -76,4 +80,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parents[1] / "docs" / "pictures")
+    main()

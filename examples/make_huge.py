@@ -17,6 +17,8 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+COMPRESSIONS = ("none", "zlib", "zstd", "lzw", "lzma", "packbits")
+"""Those that lose nothing of 16 bit."""
 SEED = 7
 READ_NOISE = 400.0
 """Standard deviation in units of 1/65535 of the range, where it is dark."""
@@ -48,8 +50,12 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=40_000)
     parser.add_argument("--height", type=int, default=30_000)
     parser.add_argument("--tile", type=int, default=512, help="a multiple of 16")
-    parser.add_argument("--compression", default="none", help="none, zlib, zstd, lzw, ...")
+    parser.add_argument("--compression", default="none", choices=COMPRESSIONS)
     chosen = parser.parse_args()
+    if min(chosen.width, chosen.height) < 1:
+        parser.error("width and height must be at least 1")
+    if chosen.tile < 16 or chosen.tile % 16:
+        parser.error(f"--tile {chosen.tile}: the sides of TIFF tiles are multiples of 16")
     with tifffile.TiffWriter(chosen.path, bigtiff=True) as writer:
         writer.write(
             tiles(chosen.height, chosen.width, chosen.tile),

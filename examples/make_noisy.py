@@ -8,7 +8,7 @@ and the rocket are NASA and SpaceX pictures in the public domain (CC0). Same ver
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +44,11 @@ def camera_exif() -> Image.Exif:
     return exif
 
 
-def main(folder: Path) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    default = Path(__file__).parent / "noisy"
+    parser.add_argument("folder", type=Path, nargs="?", default=default, help="by default examples/noisy")
+    folder = parser.parse_args().folder
     (folder / "evening").mkdir(parents=True, exist_ok=True)
     cat = data.chelsea()[20:276, 90:346]
     Image.fromarray(to_8_bit(noisy(cat, "gaussian:25"))).save(folder / "cat.png", optimize=True)
@@ -71,4 +75,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "noisy")
+    main()

@@ -5,7 +5,7 @@ python examples/models_table.py [README.md]
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 from denoiser import weights
@@ -43,12 +43,20 @@ def table() -> str:
 
 def filled(text: str) -> str:
     """A document with the table between its marks."""
-    before, rest = text.split(BEGIN)
-    return f"{before}{BEGIN}\n\n{table()}\n{END}{rest.split(END, 1)[1]}"
+    before, _, rest = text.partition(BEGIN)
+    _, found, after = rest.partition(END)
+    if not found:
+        raise SystemExit(f"the document lacks its marks {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n\n{table()}\n{END}{after}"
 
 
 def main() -> None:
-    document = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1] / "README.md"
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    default = Path(__file__).parents[1] / "README.md"
+    parser.add_argument("document", type=Path, nargs="?", default=default, help="by default the README")
+    document = parser.parse_args().document
+    if not document.is_file():
+        parser.error(f"{document}: no such file")
     document.write_text(filled(document.read_text(encoding="utf-8")), encoding="utf-8", newline="\n")
     print(f"{document}: {len(weights.bundled())} models")
 

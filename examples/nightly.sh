@@ -9,6 +9,7 @@ set -uo pipefail
 
 in=${1:?usage: nightly.sh IN OUT [options of denoiser run]}
 out=${2:?usage: nightly.sh IN OUT [options of denoiser run]}
+out=${out%/} # so that the log lies beside it
 shift 2
 log=${DENOISER_NIGHTLY_LOG:-$out.log}
 

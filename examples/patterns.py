@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,10 +89,16 @@ def measured(model: denoiser.Denoiser, kind: str) -> tuple[list[float], list[flo
     return kept, gained
 
 
+def loaded(names: Sequence[str]) -> dict[str, Any]:
+    """Models by stem, or by the whole name where stems repeat: training calls every file model.safetensors."""
+    stems = Counter(Path(name).stem for name in set(names))
+    return {name if stems[Path(name).stem] > 1 else Path(name).stem: denoiser.load(name) for name in names}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", action="append", help="bundled model or weights file (default: unet, unet-photo)")
-    models = {Path(name).stem: denoiser.load(name) for name in parser.parse_args().model or ("unet", "unet-photo")}
+    models = loaded(parser.parse_args().model or ("unet", "unet-photo"))
     columns = [f"{name}, {what}" for name in models for what in ("PSNR without noise", f"gain at sigma {SIGMA}")]
     print(f"| mean (and least) over {len(PERIODS)} periods, in dB | {' | '.join(columns)} |")
     print("|---" * (1 + 2 * len(models)) + "|")

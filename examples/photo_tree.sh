@@ -8,6 +8,7 @@ set -euo pipefail
 
 in=${1:?usage: photo_tree.sh IN OUT}
 out=${2:?usage: photo_tree.sh IN OUT}
+out=${out%/} # so that the web copies lie beside it
 
 # What would happen, and what a format would lose? Nothing is written yet.
 denoiser run "$in" "$out" --dry-run

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -287,6 +288,12 @@ def filled(page: str, text: str) -> str:
     return f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}"
 
 
+def loaded(names: Sequence[str]) -> dict[str, Any]:
+    """Models by stem, or by the whole name where stems repeat: training calls every file model.safetensors."""
+    stems = Counter(Path(name).stem for name in set(names))
+    return {name if stems[Path(name).stem] > 1 else Path(name).stem: denoiser.load(name) for name in names}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clean", type=Path, help="folder of clean colour PNG pictures")
@@ -296,10 +303,10 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="page to fill; its pictures go into the folder of its name")
     given = parser.parse_args()
     begun = time.monotonic()
-    models = {Path(name).stem: denoiser.load(name) for name in given.model or ("unet", "unet-photo")}
     pictures = read(given.clean)
     if not pictures:
         parser.error(f"{given.clean}: no PNG picture in it")
+    models = loaded(given.model or ("unet", "unet-photo"))
     cases = cases_of(pictures, given.crop)
     made = {name: [np.asarray(model.denoise(case.noisy)) for case in cases] for name, model in models.items()}
     name, model = list(models.items())[-1]

@@ -9,6 +9,7 @@ the 65535 of the container.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -35,7 +36,19 @@ def make_stack(path: Path, pages: int = 5, side: int = 96) -> None:
     tifffile.imwrite(path, stack, imagej=True, resolution=(9.2, 9.2), metadata={"axes": "TYX", "unit": "um"})
 
 
-def main(source: Path, target: Path) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("paths", type=Path, nargs="*", metavar="TIFF", help="the stack, and where to write the result")
+    source, target = Path("stack.tif"), Path("stack_clean.tif")
+    if given := parser.parse_args().paths:
+        if len(given) != 2:
+            parser.error("two names are needed, IN.tif and OUT.tif, or none")
+        source, target = given
+        if not source.is_file():
+            parser.error(f"{source}: no such file")
+    for path in (source, target):
+        if path.suffix.lower() not in (".tif", ".tiff"):
+            parser.error(f"{path}: not the name of a TIFF file")
     if not source.exists():
         make_stack(source)
     report = denoiser.run([str(source)], target, denoiser.RunOptions(white=WHITE, exists="overwrite"))
@@ -50,5 +63,4 @@ def main(source: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    paths = [Path(argument) for argument in sys.argv[1:3]] or [Path("stack.tif"), Path("stack_clean.tif")]
-    main(*paths)
+    main()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,9 +18,12 @@ import tifffile
 from PIL import Image
 from skimage import data
 
+import denoiser
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 EXAMPLES = REPOSITORY / "examples"
 NOISY = EXAMPLES / "noisy"
+BENCHES = ("bench_cluster", "bench_quality", "bench_scaling", "bench_speed")
 
 posix = pytest.mark.skipif(os.name == "nt", reason="the scripts are for bash")
 
@@ -40,6 +45,85 @@ def names(folder: Path) -> set[str]:
     """Pictures below a folder."""
     found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return {path.as_posix() for path in found if not path.parts[0].startswith(".")}
+
+
+def refusal(
+    script: str, *arguments: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> str:
+    """What a script prints that ends before it does anything."""
+    monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+    try:
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(EXAMPLES / script), run_name="__main__")
+    except ModuleNotFoundError as missing:  # distributed, and resource on Windows
+        pytest.skip(f"{script} needs {missing.name}")
+    out, err = capsys.readouterr()
+    return f"{end.value.code} {out}{err}"
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in EXAMPLES.glob("*.py")))
+def test_help(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert refusal(script, "--help", monkeypatch=monkeypatch, capsys=capsys).startswith("0 usage: ")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ("before_after.py", "2 usage: "),
+        ("before_after.py empty empty sheet.png", "empty: no picture in it"),
+        ("before_after.py pictures empty sheet.png", "cat.png: no such file"),
+        *((f"{name}.py empty", "empty: no PNG picture in it") for name in BENCHES),
+        ("bench_quality.py missing", "missing: no PNG picture in it"),
+        ("fit_auto.py pictures empty", "empty: no PNG or JPEG picture in it"),
+        ("fit_auto.py missing pictures", "missing: no PNG or JPEG picture in it"),
+        ("fit_auto.py pictures pictures --weights empty", ".safetensors: no such file"),
+        ("make_huge.py huge.tif --tile 100", "--tile 100: the sides of TIFF tiles are multiples of 16"),
+        ("make_huge.py huge.tif --compression foo", "invalid choice: 'foo'"),
+        ("models_table.py plain.md", "the document lacks its marks"),
+        ("models_table.py missing.md", "missing.md: no such file"),
+        ("stack16.py pictures/cat.png y.png", "cat.png: not the name of a TIFF file"),
+        ("stack16.py a.tif b.tif", "a.tif: no such file"),
+        ("stack16.py a.tif", "two names are needed"),
+    ],
+)
+def test_what_cannot_be_done_is_said_at_the_start(
+    call: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "pictures").mkdir()
+    shutil.copy(NOISY / "cat.png", tmp_path / "pictures")
+    (tmp_path / "plain.md").write_text("no marks")
+    assert said in " ".join(refusal(*call.split(), monkeypatch=monkeypatch, capsys=capsys).split())
+    assert names(tmp_path) == {"pictures/cat.png", "plain.md"}
+
+
+def test_models_whose_files_have_the_same_name_stay_apart() -> None:
+    for script in ("patterns.py", "photographs.py"):
+        loaded = runpy.run_path(str(EXAMPLES / script))["loaded"]
+        paths = []
+        loaded.__globals__["denoiser"] = SimpleNamespace(load=paths.append)
+        assert list(loaded(["a/model.safetensors", "unet", "b/model.safetensors", "c/deep.safetensors"])) == [
+            *("a/model.safetensors", "unet", "b/model.safetensors", "deep")
+        ]
+        assert len(paths) == 4
+    folders = runpy.run_path(str(EXAMPLES / "compare_models.py"))["folders"]
+    for models, expected in (
+        (["unet", "x/deep.safetensors"], ["unet", "deep"]),
+        (["a/model.safetensors", "b/model.safetensors"], ["1-model", "2-model"]),
+        (["unet", "noisy.safetensors"], ["1-unet", "2-noisy"]),
+    ):
+        assert folders(Path("work"), models) == [Path("work", name) for name in expected]
+
+
+def test_the_table_of_quality_measures_networks_that_must_know_white() -> None:
+    script = runpy.run_path(str(EXAMPLES / "bench_quality.py"))
+    clean = data.chelsea()[80:112, 140:172]
+    for protocol in ("literature", "file"):
+        noisy = script["noisy_version"](clean, 25, protocol, 0)
+        assert script["network"](denoiser.load("dae"), [clean], [noisy]) > 15
 
 
 def test_the_noisy_pictures_are_those_of_their_script(tmp_path: Path) -> None:
@@ -130,7 +214,7 @@ def test_nightly(tmp_path: Path) -> None:
         shutil.copy(NOISY / name, folder)
         os.utime(folder / name, (1_700_000_000, 1_700_000_000))
     shutil.copy(NOISY / "cat.png", folder / "still being copied.png")
-    night = ["bash", EXAMPLES / "nightly.sh", folder, out]
+    night = ["bash", EXAMPLES / "nightly.sh", folder, f"{out}/"]
     done = call(*night, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), "all is well: no mail"
     assert names(out) == {"cat.png", "camera gray.png"}
@@ -154,7 +238,7 @@ def test_photo_tree(tmp_path: Path) -> None:
     (folder / "rejected").mkdir()
     shutil.copy(NOISY / "cat.png", folder / "rejected")
     before = {name: hashlib.sha256((folder / name).read_bytes()).digest() for name in names(folder)}
-    done = call("bash", EXAMPLES / "photo_tree.sh", folder, out, cwd=tmp_path)
+    done = call("bash", EXAMPLES / "photo_tree.sh", folder, f"{out}/", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert names(out) == names(NOISY)
     assert {Path(name).suffix for name in names(tmp_path / "2024 clean-web")} == {".jpg"}
