@@ -155,16 +155,19 @@ def load(
         max_memory=max_memory,
         ensemble=ensemble,
     )
-    networks = auto.load(str(model), options)
-    return AutoDenoiser(networks) if model == weights.AUTO else networks[str(model)]
+    name = str(model)
+    networks = auto.load(name, options)
+    return AutoDenoiser(networks) if name == weights.AUTO else networks[name]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_LAZY[name]), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # or every misspelt name would be of type Any
+
+    def __getattr__(name: str) -> Any:
+        if name not in _LAZY:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(_LAZY[name]), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

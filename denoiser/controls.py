@@ -15,6 +15,7 @@ of two, four or more colours, whose channels are denoised one by one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -63,8 +64,9 @@ class Controls:
 
     def __post_init__(self) -> None:
         for name in ("strength", "luma", "chroma", "detail"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"{name} must lie between 0 and 1, not {getattr(self, name)}")
+            value = getattr(self, name)
+            if not isinstance(value, Real) or not 0 <= float(value) <= 1:
+                raise UsageError(f"{name} must lie between 0 and 1, not {value!r}")
 
     @property
     def overall(self) -> float:

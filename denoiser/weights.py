@@ -167,7 +167,7 @@ def read_card(path: Path) -> Card:
         raise UnavailableError(f"{path}: has no model card; only weights made by `denoiser train` can be run")
     try:
         return Card.from_json(metadata[CARD_KEY])
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise UnavailableError(f"{path}: its model card cannot be read ({error})") from error
 
 
@@ -211,6 +211,7 @@ def load(name_or_path: str | Path) -> tuple[Network, Card]:
     UnavailableError
         If the model is unknown or its file damaged.
     """
+    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -220,7 +221,11 @@ def load(name_or_path: str | Path) -> tuple[Network, Card]:
     if path in bundled().values() and (problem := checksum_error(path)):
         raise UnavailableError(f"{path}: {problem}")
     card = read_card(path)
-    module = models.build(card.architecture, card.config)
+    try:
+        with torch.random.fork_rng(devices=[]):  # fresh weights are drawn, and replaced; a user's seed stays
+            module = models.build(card.architecture, card.config)
+    except (ValueError, TypeError) as error:
+        raise UnavailableError(f"{path}: its card is damaged ({error})") from error
     try:
         module.load_state_dict({key: value.float() for key, value in load_file(path).items()})
     except (SafetensorError, RuntimeError) as error:

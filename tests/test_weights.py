@@ -101,6 +101,14 @@ def test_card_that_does_not_fit_its_tensors(small_file: Path) -> None:
         weights.load(small_file)
 
 
+def test_loading_leaves_the_random_numbers_of_torch_alone(small_file: Path) -> None:
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    weights.load(small_file)
+    assert torch.equal(torch.rand(3), expected)
+
+
 def test_unknown_model_lists_the_known() -> None:
     with pytest.raises(UnavailableError, match="unet"):
         weights.resolve("no-such-model")

@@ -118,16 +118,20 @@ def corrupt(
     kind = parse(noise)
     if not isinstance(seed, int | np.integer) or seed < 0:
         raise UsageError(f"seed {seed!r}: must be a whole number, at least 0")
+    if not isinstance(alpha, bool | np.bool_):
+        raise UsageError(f"alpha {alpha!r}: True where the last channel is alpha, else False")
     array = np.asarray(array)
     if array.ndim == 3 and array.shape[2] > MOST_CHANNELS:
         raise UsageError(
             f"an array of shape {array.shape} may be a stack of gray pictures or one of {array.shape[2]} channels: "
             "give array[..., None] for the stack, or array[None] for the picture"
         )
-    if array.ndim not in (2, 3, 4) or array.dtype.kind not in "iuf" or 0 in array.shape:
+    # Arithmetic is in float64 at most, which does not hold every 64-bit integer.
+    number = array.dtype.kind in "iuf" and array.dtype.itemsize <= (8 if array.dtype.kind == "f" else 4)
+    if array.ndim not in (2, 3, 4) or not number or 0 in array.shape:
         raise UsageError(
-            f"an array of shape {array.shape} and type {array.dtype} is no picture; give integers or floats of shape "
-            "(H, W), (H, W, C) or (N, H, W, C)"
+            f"an array of shape {array.shape} and type {array.dtype} is no picture; give integers of at most 32 "
+            "bits, or floats, of shape (H, W), (H, W, C) or (N, H, W, C)"
         )
     stack = array.reshape((1,) * (array.ndim != 4) + array.shape + (1,) * (array.ndim == 2))  # (N, H, W, C)
     height, width, channels = stack.shape[1:]
@@ -137,7 +141,7 @@ def corrupt(
         corrupt_page(pixels, page, kind, np.random.default_rng([seed, index]), values)[0]
         for index, pixels in enumerate(stack)
     ]
-    return np.stack(made).reshape(array.shape)
+    return np.stack(made).reshape(array.shape).astype(array.dtype, copy=False)  # with its byte order
 
 
 def corrupt_page(

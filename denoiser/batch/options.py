@@ -7,7 +7,8 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,8 +111,13 @@ class BatchOptions:
     events: Path | None = None
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if hasattr(value, "item"):  # a number of NumPy's
+                object.__setattr__(self, each.name, value.item())
         for name in ("include", "exclude"):  # a list is as good, and usual from a command line
-            object.__setattr__(self, name, tuple(getattr(self, name) or ()))
+            value = getattr(self, name)
+            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value or ()))
         if self.events is not None:
             object.__setattr__(self, "events", Path(self.events))
         one_of("--exists", self.exists, EXISTS)
@@ -138,6 +144,8 @@ class BatchOptions:
     def _check_shard(self) -> None:
         if self.shard is None:
             return
+        if not (isinstance(self.shard, tuple) and list(map(type, self.shard)) == [int, int]):
+            raise UsageError(f"--shard {self.shard!r}: must be two whole numbers, for example (0, 8)")
         index, count = self.shard
         if not 0 <= index < count:
             raise UsageError(f"--shard {index}/{count}: write i/n with i from 0 to n - 1, for example 0/8")
@@ -384,11 +392,13 @@ def one_of(option: str, value: str | int, words: tuple[str | int, ...]) -> None:
 
 
 def word_or_count(option: str, value: str | int, words: tuple[str, ...], least: int) -> None:
-    if not (value in words if isinstance(value, str) else value >= least):
+    if not (value in words if isinstance(value, str) else isinstance(value, int) and value >= least):
         raise UsageError(f"{option} {value}: must be {' or '.join(words)} or a whole number from {least}")
 
 
 def within(option: str, value: float | None, least: float, most: float = math.inf) -> None:
+    if value is not None and not isinstance(value, Real):
+        raise UsageError(f"{option} {value!r}: must be a number")
     if value is not None and not least <= value <= most:
         limits = f"from {least:g} to {most:g}" if math.isfinite(most) else f"at least {least:g}"
         raise UsageError(f"{option} {value:g}: must be {limits}")

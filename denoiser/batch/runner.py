@@ -251,7 +251,11 @@ class RunSession(Session):
 def _identity(options: RunOptions, denoiser: Denoiser | None) -> str:
     """What stands for the weights in the key of an output."""
     if denoiser is not None:
-        return json.dumps(denoiser.describe(), sort_keys=True, default=str)
+        if not hasattr(denoiser, "describe"):
+            raise UsageError(
+                "denoiser must be one network; to have one chosen for each file, give options.model 'auto'"
+            )
+        return json.dumps({**denoiser.describe(), "weights": denoiser.weights_hash()}, sort_keys=True, default=str)
     return weights.model_hash(options.model)
 
 

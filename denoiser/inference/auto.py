@@ -90,7 +90,7 @@ class AutoDenoiser:
         UsageError
             If the array or an option has no meaning.
         """
-        pages = as_pages(np.asarray(array))
+        pages = as_pages(array)
         page = page_of(pages, alpha)
         if pages.size == 0:
             return Advice(WHITE_MODEL, "it has no pixels")

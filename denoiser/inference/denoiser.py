@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
@@ -12,12 +13,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from denoiser.controls import Controls
-from denoiser.errors import UsageError
+from denoiser.errors import InputError, UsageError
 from denoiser.images import pixels
 from denoiser.images.image import Page
 from denoiser.inference import devices, probes, sizing
 from denoiser.inference import uncertainty as stating
-from denoiser.inference.batching import Piece
+from denoiser.inference.batching import Piece, all_finite
 from denoiser.inference.engine import CpuEngine, Engine, make_engine
 from denoiser.inference.network import FINE, needs_of
 from denoiser.inference.options import InferenceOptions
@@ -109,6 +110,7 @@ class Denoiser:
         module = fold_batchnorm(module)
         if self.options.ensemble > 1:
             module = Ensemble(module, self.options.ensemble)
+        self._module = module
         self.needs = needs_of(module)
         self.needs_range = self.needs.needs_range
         self.device = devices.resolve(self.options.device)
@@ -183,6 +185,14 @@ class Denoiser:
             "batch": options.batch,
         }
         return told | ({"ensemble": options.ensemble} if options.ensemble > 1 else {})
+
+    def weights_hash(self) -> str:
+        """BLAKE2b-128 of the network's parameters, in hex: what tells two of the same description apart."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name, value in sorted(self._module.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(value.cpu().numpy()).tobytes())
+        return digest.hexdigest()
 
     def stream(self, pieces: Iterable[Piece]) -> Iterator[tuple[Piece, NDArray[np.float32]]]:
         """Denoise pieces, in order and lazily; windows of many pieces share batches.
@@ -305,9 +315,11 @@ class Denoiser:
         ------
         UsageError
             If the array or an option has no meaning.
+        InputError
+            If values are so large that the network cannot compute them.
         """
-        array = np.asarray(array)
         pages = as_pages(array)
+        array = np.asarray(array)
         controls = Controls(strength, luma, chroma, detail)
         page = page_of(pages, alpha)
         full_range = self._range(array.dtype, white, black)
@@ -340,8 +352,8 @@ class Denoiser:
             If the model states none (``needs.states_uncertainty``), or the array or an option has no meaning.
         """
         stating.check(self.needs, self.card.name if self.card is not None else "without a name")
-        array = np.asarray(array)
         pages = as_pages(array)
+        array = np.asarray(array)
         page = page_of(pages, alpha)
         pieces = self._pieces(pages, page, self._range(array.dtype, white, black), 0.0, uncertainty=True)
         colours = page.channels - page.alpha
@@ -376,6 +388,11 @@ class Denoiser:
             origin = piece.tag
             assert isinstance(origin, _Origin)  # from _pieces
             parts.append(values)
+            if not all_finite(values):  # what the network sees is finite: missing pixels are filled
+                raise InputError(
+                    "the network cannot compute values so large: divide the picture by its brightest value, and set "
+                    "pixels that hold no data, such as -3.4e38, to NaN"
+                )
             if sum(part.shape[2] for part in parts) == origin.note.planes.shape[2]:
                 yield origin, np.concatenate(parts, axis=2)
                 parts.clear()

@@ -8,6 +8,7 @@ is busy with decoding or encoding a file makes all others wait: measured on two 
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -191,15 +192,25 @@ class Workers:
         # and none of them knows the quota of a container.
         self.threads = min(devices.threads(), torch.get_num_threads())
         self.count = min(self.threads, _MOST_WORKERS)
-        self.pool = ThreadPoolExecutor(self.count, thread_name_prefix="denoiser-cpu")
-        self.ending = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pool = ThreadPoolExecutor(self.count, thread_name_prefix="denoiser-cpu")
+        self._process = os.getpid()
         self._lock = threading.Lock()
         self._under_way = 0
+        self.ending = False
+
+    @property
+    def pool(self) -> ThreadPoolExecutor:
+        if self._process != os.getpid():  # a fork has none of the threads of the process that it was made of
+            self._begin()
+        return self._pool
 
     def limit(self, most: int) -> None:
         if most < self.count:
             self.count = max(1, most)
-            self.pool = ThreadPoolExecutor(self.count, thread_name_prefix="denoiser-cpu")
+            self._begin()
 
     def share(self, of: int) -> int:
         """Threads for each of so many batches."""
@@ -207,10 +218,11 @@ class Workers:
 
     def submit(self, threads: int, run: Callable[[Callable[[], None]], list[Item]]) -> Future[list[Item]]:
         """Run a batch, which calls what it is given now and then, in so many threads or in more at the end."""
+        pool = self.pool
         with self._lock:
             self._under_way += 1
             self.ending = False
-        return self.pool.submit(self._run, threads, run)
+        return pool.submit(self._run, threads, run)
 
     def _run(self, threads: int, run: Callable[[Callable[[], None]], list[Item]]) -> list[Item]:
         def spread() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from denoiser.errors import UsageError
@@ -14,13 +15,18 @@ from denoiser.images.image import Page
 def page_of(pages: NDArray[Any], alpha: bool) -> Page:
     """What each page of a stack (N, H, W, C) is."""
     height, width, channels = pages.shape[1:]
+    if not isinstance(alpha, bool | np.bool_):
+        raise UsageError(f"alpha {alpha!r}: True where the last channel is alpha, else False")
     if alpha and channels < 2:
         raise UsageError("alpha=True needs a channel besides alpha")
-    return Page(height, width, channels, pages.dtype, alpha=alpha)
+    return Page(height, width, channels, pages.dtype, alpha=bool(alpha))
 
 
 def as_pages(array: NDArray[Any]) -> NDArray[Any]:
     """A picture or stack as (N, H, W, C)."""
+    if np.ma.is_masked(array):
+        raise UsageError("a mask would be lost: fill it, with NaN where pixels are missing (array.filled(numpy.nan))")
+    array = np.asarray(array)
     if array.dtype.kind not in "iuf" or array.dtype.itemsize > (8 if array.dtype.kind == "f" else 4):
         # Arithmetic is in float64 at most, which does not hold every 64-bit integer.
         raise UsageError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from denoiser.errors import UsageError
@@ -110,6 +110,10 @@ class TrainOptions:
     data_note: str = ""
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if hasattr(value, "item"):  # a number of NumPy's
+                object.__setattr__(self, each.name, value.item())
         for name in ("data", "out", "noisy", "val", "val_noisy"):  # text is as good
             if (folder := getattr(self, name)) is not None:
                 object.__setattr__(self, name, Path(folder))

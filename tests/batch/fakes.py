@@ -74,6 +74,9 @@ class FakeDenoiser:
     def describe(self) -> dict[str, Any]:
         return {"model": "fake", "device": "cpu", "precision": self.precision, "halo": 1, "tiling": "exact"}
 
+    def weights_hash(self) -> str:
+        return "none"
+
     def keeps_rows(self, width: int, parts: int) -> bool:
         return self.keeps and parts == 1
 

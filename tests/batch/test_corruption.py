@@ -337,6 +337,11 @@ def test_arrays_of_events_with_declared_values() -> None:
     with pytest.raises(UsageError, match="no picture"):
         corrupt("a.png", "gaussian")  # type: ignore[arg-type]
     assert corrupt([[0.0, 1.0]], "gaussian").shape == (1, 2)  # type: ignore[arg-type]
+    assert corrupt(np.zeros((4, 4), ">u2"), "gaussian").dtype == ">u2"
+    with pytest.raises(UsageError, match="no picture"):
+        corrupt(np.zeros((4, 4), np.uint64), "gaussian")
+    with pytest.raises(UsageError, match="alpha"):
+        corrupt(frames, "gaussian", alpha=3)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", KINDS)

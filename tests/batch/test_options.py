@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from denoiser.batch import RunOptions
@@ -31,6 +33,10 @@ from denoiser.errors import UsageError
         ("suffix", {"suffix": "a/b"}),
         ("shard", {"shard": (3, 3)}),
         ("shard", {"shard": (4, 3)}),
+        ("shard", {"shard": "0/2"}),
+        ("jobs", {"jobs": None}),
+        ("max-memory", {"max_memory": "1GiB"}),
+        ("luma", {"luma": "1"}),
         ("white", {"white": 1.0, "black": 2.0}),
         ("white", {"white": float("inf")}),
         ("save-residual", {"save_residual": Path("r"), "strength": 0.0}),
@@ -43,6 +49,16 @@ from denoiser.errors import UsageError
 def test_a_bad_value_is_refused_by_its_name_on_the_command_line(option: str, values: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=f"--{option}"):
         RunOptions(**values)
+
+
+def test_numbers_of_numpy_are_as_good() -> None:
+    options = RunOptions(white=np.uint16(4095), strength=np.float32(0.5), jobs=np.int64(2))
+    assert options.threads == 2
+    assert json.dumps(options.to_json())
+
+
+def test_one_pattern_is_not_taken_apart() -> None:
+    assert RunOptions(include="*.jpg", exclude="a*").include == ("*.jpg",)
 
 
 def test_lists_become_tuples() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from denoiser.errors import UsageError
+from denoiser.errors import InputError, UsageError
 from denoiser.inference import Denoiser, InferenceOptions, Piece, devices, network
 from denoiser.inference import denoiser as inference
 from denoiser.models import Needs, build
@@ -433,6 +436,56 @@ def test_empty_arrays_come_back() -> None:
 def test_bad_arguments_are_refused(array: NDArray[Any], options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         WHOLE.denoise(array, **options)
+
+
+def test_an_alpha_that_is_no_truth_value_and_a_mask_are_refused() -> None:
+    model = Denoiser(Tiny(), None, InferenceOptions(device="cpu", precision="fp32"))
+    picture = np.full((16, 16, 4), 100, np.uint8)
+    for alpha in (3, -1, None, "1"):
+        with pytest.raises(UsageError, match="alpha"):
+            model.denoise(picture, alpha=alpha)  # type: ignore[arg-type]
+    assert model.denoise(picture, alpha=np.bool_(True)).shape == picture.shape
+    with pytest.raises(UsageError, match="mask"):
+        model.denoise(np.ma.masked_greater(np.arange(256.0).reshape(16, 16), 9))
+    assert model.denoise(np.ma.masked_array(picture)).shape == picture.shape  # nothing is masked
+
+
+def test_values_too_large_for_the_network_are_refused(flagship: torch.nn.Module) -> None:
+    model = Denoiser(flagship, None, InferenceOptions(device="cpu", precision="fp32"))
+    picture = np.random.default_rng(0).normal(0.5, 0.05, (64, 64)).astype(np.float32)
+    picture[30:34, 30:34] = np.finfo(np.float32).min
+    with pytest.raises(InputError, match="NaN"):
+        model.denoise(picture)
+    picture[30:34, 30:34] = np.nan
+    assert np.isfinite(model.denoise(picture)).sum() == picture.size - 16
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of threads and fork
+def test_a_forked_process_computes_with_threads_of_its_own() -> None:
+    model = Denoiser(Tiny(), None, InferenceOptions(device="cpu", precision="fp32"))
+    picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    expected = model.denoise(picture)
+    child = os.fork()
+    if child == 0:
+        same = np.array_equal(model.denoise(picture), expected)
+        os._exit(0 if same else 1)
+    end = time.monotonic() + 30
+    while (found := os.waitpid(child, os.WNOHANG)) == (0, 0):
+        if time.monotonic() > end:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            pytest.fail("it waits for threads that it does not have")
+        time.sleep(0.02)
+    assert found == (child, 0)
+
+
+def test_the_hash_tells_weights_apart() -> None:
+    one, two = Tiny(), Tiny()
+    for parameter in two.parameters():
+        parameter.data += 1e-3
+    hashes = [Denoiser(module, None, InferenceOptions(device="cpu")).weights_hash() for module in (one, one, two)]
+    assert hashes[0] == hashes[1] != hashes[2]
 
 
 def test_networks_that_take_a_noise_level_get_it() -> None:
