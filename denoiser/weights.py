@@ -242,8 +242,13 @@ def save(path: Path, module: Network, card: Card) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     save_file(tensors, temporary, metadata={CARD_KEY: card.to_json()})
-    temporary.chmod(0o666 & ~_umask())  # safetensors makes its files readable by their owner alone
+    give_usual_mode(temporary)
     os.replace(temporary, path)
+
+
+def give_usual_mode(path: Path) -> None:
+    """The permissions of new files: safetensors makes its own readable by their owner alone."""
+    path.chmod(0o666 & ~_umask())
 
 
 def _umask() -> int:

@@ -186,8 +186,11 @@ def talking(
     log_file: Path | None = None,
     progress: bool = True,
     debug: bool = False,
+    rare: bool = False,
 ) -> Iterator[Talk]:
     """Open the conversation with the user for the length of one command.
+
+    Where nobody watches only warnings are shown, and notes where these are ``rare``.
 
     Errors pass through, into the log file as well; with ``debug`` their traceback is shown first.
 
@@ -197,7 +200,7 @@ def talking(
         If the log file cannot be written; where that shows later, when all is done.
     """
     watched = is_watched()
-    least = "error" if quiet else "debug" if verbose else "info" if watched else "warning"
+    least = "error" if quiet else "debug" if verbose else "info" if watched or rare else "warning"
     meter: Meter = Lines(quiet)
     if watched and progress and not quiet:
         from denoiser.cli.bar import Bar

@@ -171,7 +171,7 @@ def train(
     quiet = quiet or os.environ.get("RANK", "0") != "0"  # under torchrun one process speaks for all
     stop = Stop()
     with (
-        console.talking(quiet, verbose, log_file, progress=False, debug=debug) as talk,
+        console.talking(quiet, verbose, log_file, progress=False, debug=debug, rare=True) as talk,
         stopping(stop, unhurried=True),
     ):
         from denoiser.training import TrainOptions

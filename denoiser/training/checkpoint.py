@@ -19,6 +19,7 @@ from torch import Tensor
 from denoiser import models
 from denoiser.errors import InputError, UsageError
 from denoiser.models import Network
+from denoiser.weights import give_usual_mode
 
 STATE_KEY = "denoiser.training"
 KINDS_KEY = "denoiser.kinds"
@@ -74,6 +75,7 @@ def save_checkpoint(
     temporary = path.with_name(f".{path.name}.tmp")
     kinds = json.dumps(_kinds(module, optimizer))
     save_file(tensors, temporary, metadata={STATE_KEY: json.dumps(asdict(counters)), KINDS_KEY: kinds})
+    give_usual_mode(temporary)
     with temporary.open("rb+") as stream:
         os.fsync(stream.fileno())
     temporary.replace(path)

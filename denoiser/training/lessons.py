@@ -85,7 +85,7 @@ def _split(pictures: Sequence[Picture], options: TrainOptions) -> tuple[Sequence
     every = options.val_split or 1
     held = pictures[every - 1 :: every]
     if pictures and not held:
-        raise UsageError(f"--val-split {every} holds out every {every}th picture, but there are {len(pictures)}")
+        raise UsageError(f"--val-split {every} holds out one picture of {every}, but there are {len(pictures)}")
     return [picture for index, picture in enumerate(pictures) if index % every != every - 1], held
 
 

@@ -33,6 +33,8 @@ LARGEST = 512
 """Side of the middle of a picture that is looked at, in pixels: it goes through the network in one piece."""
 SAMPLE = 192
 """Side of the middle of a picture that is shown."""
+MOST = 100.0
+"""dB that a picture counts at most: one that equals its truth, as empty pages do, would make every mean infinite."""
 UNSEEN_BATCHES = 8
 """Batches that judge where nobody knows the truth; they are the same every time."""
 
@@ -90,7 +92,7 @@ class _AgainstTruth:
                 if example.step:  # floats may lie beyond black and white
                     estimate = estimate.clip(-1.0 if _goes_below(example.clean) else 0.0, 1)
                     estimate = np.rint(estimate / example.step) * np.float32(example.step)
-                values.append(psnr(example.clean, estimate, 1.0))
+                values.append(min(psnr(example.clean, estimate, 1.0), MOST))
                 if index == number % len(examples):
                     title = f"{protocol} {label}: {values[-1]:.2f} dB"
                     samples.append(Sample(title, *map(_shown, (example.noisy, estimate, example.clean))))
@@ -210,7 +212,8 @@ def restore(
     height, width = x.shape[2:]
     multiple = module.needs.multiple_of
     padding = (0, -width % multiple, 0, -height % multiple)
-    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+    half = dtype != torch.float32 and width > multiple  # see Denoiser: narrow pictures need fp32
+    with torch.autocast(device.type, dtype, enabled=half):
         told = torch.full((1, 1, 1, 1), white, device=device)
         residual = module(F.pad(x, padding, mode="replicate"), told)[:, :, :height, :width]
     estimate: NDArray[np.float32] = (x - residual.float())[0].permute(1, 2, 0).cpu().numpy()

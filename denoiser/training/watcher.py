@@ -164,9 +164,10 @@ class Watcher:
             return
         mean, elapsed = self.total / self.steps, now - self.logged
         if not math.isfinite(mean):
+            again, resume = ("from the last checkpoint ", "--resume ") if self.checkpoint.is_file() else ("", "")
             raise DenoiserError(
-                f"the loss became {mean} at step {counters.step}: the run diverged; start again from the last "
-                f"checkpoint with a lower learning rate, for example --resume --lr {self.options.lr / 3:.2g}"
+                f"the loss became {mean} at step {counters.step}: the run diverged; start again {again}with a lower "
+                f"learning rate, for example {resume}--lr {self.options.lr / 3:.2g}"
             )
         rate = self.steps * self.options.batch / max(elapsed, 1e-9)
         if self.watch:
@@ -212,10 +213,8 @@ class Watcher:
         """A new file; or, after a kill, the old one without the lines of steps that will be done again."""
         lines = []
         if self.options.resume and self.metrics.is_file():
-            lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [
-            line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= self.learner.counters.step
-        ]
+            lines = self.metrics.read_text(encoding="utf-8", errors="replace").splitlines()
+        kept = [f"{line}\n" for line in lines if _step_of(line) <= self.learner.counters.step]
         self.metrics.write_text("".join(kept), encoding="utf-8")
 
     def _write(self, **values: object) -> None:
@@ -230,3 +229,11 @@ class Watcher:
             yield
         except (OSError, SafetensorError) as error:
             raise OutputError(f"{self.options.out}: cannot be written ({error})") from error
+
+
+def _step_of(line: str) -> float:
+    """Of a line of the metrics; infinite where it is torn or damaged."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError):
+        return math.inf

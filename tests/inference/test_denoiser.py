@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+import denoiser
 from denoiser.errors import InputError, UsageError
 from denoiser.inference import Denoiser, InferenceOptions, Piece, devices, network
 from denoiser.inference import denoiser as inference
@@ -436,6 +437,19 @@ def test_empty_arrays_come_back() -> None:
 def test_bad_arguments_are_refused(array: NDArray[Any], options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         WHOLE.denoise(array, **options)
+
+
+@pytest.mark.parametrize("name", ["unet", "dcdae"])
+@pytest.mark.parametrize("ensemble", [1, 8])
+def test_narrow_pictures_are_right_in_half_precision(name: str, ensemble: int) -> None:
+    half, full = (
+        denoiser.load(name, device="cpu", precision=precision, ensemble=ensemble) for precision in ("bf16", "fp32")
+    )
+    for width in (1, 5, 8, 9, 16, 17, 24):
+        picture = np.random.default_rng(width).integers(0, 256, (120, width, 3), np.uint8)
+        for turned in (picture, picture.swapaxes(0, 1)) if ensemble > 1 else (picture,):
+            expected = full.denoise(turned).astype(int)
+            assert np.abs(half.denoise(turned) - expected).max() <= 4
 
 
 def test_an_alpha_that_is_no_truth_value_and_a_mask_are_refused() -> None:
