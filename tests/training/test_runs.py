@@ -106,6 +106,12 @@ def test_floats_are_scored_unclipped(start: str) -> None:
     assert scores["pairs"]["all"] == pytest.approx(psnr(clean, restored, 1.0), abs=1e-3)
 
 
+def test_a_picture_that_equals_its_truth_does_not_make_the_score_infinite(start: str) -> None:
+    empty = Picture("empty", np.zeros((32, 32, 1), np.uint8), 1 / 255, 1 / 255, 1.0)
+    scores, _ = validate.Pairs([empty], [empty]).measure(weights.load(start)[0], torch.device("cpu"), torch.float32)
+    assert scores["pairs"]["all"] == validate.MOST
+
+
 def test_held_out_pictures_are_not_trained_on(pictures: Path, start: str, tmp_path: Path) -> None:
     plain = train(options(pictures / "clean", tmp_path / "plain", start))
     split = train(options(pictures / "clean", tmp_path / "split", start, val_split=2))
@@ -207,7 +213,7 @@ def test_without_matplotlib_a_run_says_so_and_goes_on(
 def test_resume_drops_the_lines_that_a_kill_left(pictures: Path, start: str, tmp_path: Path) -> None:
     train(options(pictures / "clean", tmp_path, start, max_steps=2))
     with (tmp_path / "metrics.jsonl").open("a") as stream:
-        stream.write('{"step": 9, "loss": 1.0}\n{"step": 10, "lo')
+        stream.write('{"step": 1, "lo\n[]\n{"step": 9, "loss": 1.0}\n{"step": 10, "lo')
     train(options(pictures / "clean", tmp_path, start, max_steps=4, resume=True))
     steps = [line["step"] for line in _lines(tmp_path)]
     assert steps == sorted(steps) and max(steps) == 4
