@@ -17,7 +17,6 @@ from typing import Any
 from denoiser.batch.names import shown
 from denoiser.batch.report import Report, Status
 from denoiser.errors import DenoiserError, ExitCode, Interrupted, OutputError
-from denoiser.images.formats import check_no_picture
 
 SUCCESS = "denoiser_last_success_timestamp_seconds"
 
@@ -35,6 +34,8 @@ class Textfile:
 
     def __init__(self, path: Path | None, job: str) -> None:
         if path is not None:
+            from denoiser.images.formats import check_no_picture  # loads libraries
+
             check_no_picture(path, "--prometheus")
         self.path = path
         self.label = shown(job).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

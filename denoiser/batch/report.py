@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from denoiser.batch.names import shown
 from denoiser.errors import ExitCode, OutputError
-from denoiser.images.formats import check_no_picture
 
 if TYPE_CHECKING:
     from denoiser.batch.verification import Verification
@@ -228,6 +227,8 @@ class Events:
         self.path = path
         self._file: int | None = None
         if path is not None:
+            from denoiser.images.formats import check_no_picture  # loads libraries
+
             check_no_picture(path, "--events")
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)

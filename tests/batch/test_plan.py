@@ -80,7 +80,7 @@ def test_a_file_cannot_be_the_output_of_a_directory() -> None:
         plan("in", "b.png")
     with pytest.raises(UsageError, match="plain"):
         plan("in/a.png", "plain")
-    with pytest.raises(UsageError, match="contradicts --format tiff"):
+    with pytest.raises(UsageError, match="written as tiff, which its suffix contradicts"):
         plan("in/a.png", "b.png", RunOptions(format="tiff"))
 
 

@@ -178,7 +178,7 @@ def test_fp16_is_never_computed_on_a_cpu() -> None:
 def test_floats_of_unknown_range_are_not_computed_in_fp16() -> None:
     model = make(Tiny(), precision="fp32")
     model.precision = "fp16"
-    array = np.zeros((4, 4, 3), np.float32)
+    array = np.zeros((32, 32, 3), np.float32)
     assert model._precision_of(Piece(array)) == "fp32"
     assert model._precision_of(Piece(array, white=1.0)) == "fp16"
     model.precision = "bf16"
