@@ -128,8 +128,10 @@ def save(path: Path, like: Header, pages: PageBands, target: Target | None = Non
     if reason:
         raise InputError(f"{like.path}: {reason}")
     written = like.pages if format == like.format else tuple(written_page(page, format) for page in like.pages)
-    bands = (convert(rows, page, out) for rows, page, out in zip(pages, like.pages, written, strict=True))
     metadata = like.metadata if isinstance(like.metadata, Metadata) else Metadata()
+    bands = (
+        convert(rows, page, out, format, metadata) for rows, page, out in zip(pages, like.pages, written, strict=True)
+    )
     native: Any = metadata.native if format == like.format else None
     if format == "tiff":
         tiff_write.write_tiff(path, written, native or _fresh_record(written, metadata), bands, target)

@@ -41,7 +41,7 @@ class NpySource:
 
     def __init__(self, path: Path, max_bytes: int | None = None) -> None:
         with reading(path):
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            array = _mapped(path)
         self._path = path
         dtype = array.dtype
         if type_code(dtype) not in NUMBERS:
@@ -78,6 +78,16 @@ class NpySource:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _mapped(path: Path) -> Any:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        if "Python objects" in str(error):
+            reason = "an array of Python objects, which is not read; save it as uint16 or float32"
+            raise InputError(f"{path}: {reason}") from error
+        raise
 
 
 def _as_stack(path: Path, array: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,9 @@ _READ_AS = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA"}
 _CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
 _INCH_PER_METRE = 0.0254
 _MASKS = (0x00FF0000, 0x0000FF00, 0x000000FF, 0xFF000000)  # red, green, blue, alpha: bytes B, G, R, A
+_HEADER_AT = 14
+_COLOURS_AT = 56
+"""Where the header says what colours are meant: MBED and LINK, in little endian, are profiles."""
 _V4_SIZE = 108
 _BITFIELDS = 3
 _SRGB = b"BGRs"
@@ -30,7 +34,7 @@ class BmpSource(WholeSource):
     def __init__(self, path: Path, max_bytes: int | None = None) -> None:
         super().__init__(path)
         with reading(path), path.open("rb") as file:
-            self.header = _read_header(path, BmpImagePlugin.BmpImageFile(file))
+            self.header = _read_header(path, BmpImagePlugin.BmpImageFile(file), file)
         page = self.header.pages[0]
         check_size(path, page.nbytes, max_bytes, f"its {page.width} x {page.height} pixels")
 
@@ -40,14 +44,22 @@ class BmpSource(WholeSource):
             return np.array(image.convert(_READ_AS[image.mode]))
 
 
-def _read_header(path: Path, image: BmpImagePlugin.BmpImageFile) -> Header:
+def _read_header(path: Path, image: BmpImagePlugin.BmpImageFile, file: BinaryIO) -> Header:
     if image.mode not in _READ_AS:
         raise InputError(f"{path}: BMP of kind {image.mode} is not supported; convert it to PNG")
     mode = _READ_AS[image.mode]
     page = Page(image.height, image.width, _CHANNELS[mode], np.dtype(np.uint8), mode == "RGBA")
     dpi = image.info.get("dpi")
     common = Common(dpi=(float(dpi[0]), float(dpi[1])) if dpi and all(dpi) else None)
-    return Header(path, "bmp", (page,), False, Metadata(common))
+    return Header(path, "bmp", (page,), False, Metadata(common, dropped=_dropped(file)))
+
+
+def _dropped(file: BinaryIO) -> tuple[str, ...]:
+    """A profile can stand in the longest of the headers; neither reader nor writer here knows it."""
+    file.seek(_HEADER_AT)
+    head = file.read(_COLOURS_AT + 4)
+    named = int.from_bytes(head[:4], "little") > _V4_SIZE and head[_COLOURS_AT:] in (b"DEBM", b"KNIL")
+    return ("ICC profile",) if named else ()
 
 
 def write_bmp(path: Path, pixels: Pixels, metadata: Metadata, target: Target) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from denoiser.images.formats import CAPABILITIES
 from denoiser.images.image import Page, Pixels
+from denoiser.images.metadata import Metadata
 
 
 def written_page(page: Page, format: str) -> Page:
@@ -27,11 +28,34 @@ def written_page(page: Page, format: str) -> Page:
     return replace(page, dtype=dtype, alpha=alpha, channels=colours + alpha)
 
 
-def convert(bands: Iterable[Pixels], page: Page, written: Page) -> Iterator[Pixels]:
+def convert(bands: Iterable[Pixels], page: Page, written: Page, format: str, metadata: Metadata) -> Iterator[Pixels]:
     """Bands of a page as those of the written page, which :func:`written_page` gave."""
     same = (page.channels, page.alpha, page.dtype) == (written.channels, written.alpha, written.dtype)
+    # Formats for arrays hold the numbers as they are; of the others everybody expects what is to be seen.
+    shown = not CAPABILITIES[format].any_channels and page.dtype.kind == "u"
     for band in bands:
+        if shown and metadata.premultiplied and written.alpha:
+            band = _divided(band)
+        if shown and metadata.white_is_zero:
+            band = _negative(band, page)
         yield band if same else _convert(band, page, written)
+
+
+def _divided(band: Pixels) -> Pixels:
+    """Colours divided by alpha, the last channel; where that is 0 they stay as they are."""
+    most = np.uint64(np.iinfo(band.dtype).max)
+    alpha = band[:, :, -1:].astype(np.uint64)
+    alpha[alpha == 0] = most
+    colours = (band[:, :, :-1] * most + alpha // 2) // alpha
+    return np.concatenate([np.minimum(colours, most).astype(band.dtype), band[:, :, -1:]], axis=2)
+
+
+def _negative(band: Pixels, page: Page) -> Pixels:
+    """Black and white exchanged; alpha stays."""
+    turned = np.iinfo(band.dtype).max - band
+    if page.alpha:
+        turned[:, :, -1] = band[:, :, -1]
+    return turned
 
 
 def _convert(band: Pixels, page: Page, written: Page) -> Pixels:

@@ -12,7 +12,8 @@ import numpy as np
 
 from denoiser.errors import InputError, UsageError
 from denoiser.images.image import Header, Page
-from denoiser.images.metadata import Metadata
+from denoiser.images.metadata import Metadata, is_gray_profile
+from denoiser.images.tiff_exif import from_block
 
 SUFFIXES: dict[str, str] = {
     ".png": "png",
@@ -294,9 +295,17 @@ def losses(like: Header, format: str) -> tuple[str, ...]:
     lost = [*_pixel_losses(like, can), *_common_losses(metadata, can), *metadata.dropped]
     if not can.lossless and not metadata.lossy:
         lost.append("exact pixel values")
+    if format == "webp" and is_gray_profile(metadata.common.icc):
+        lost.append("ICC profile")  # it says nothing of RGB, and WebP has no gray
     if metadata.reduced:
         lost.append("reduced versions")
     lost += metadata.particular
+    if format == "tiff" and from_block(metadata.common.exif).damaged:
+        lost.append("damaged EXIF")
+    if can.any_channels:
+        # Its values are kept as they are, but not what they mean.
+        lost += ["white as zero"] if metadata.white_is_zero else []
+        lost += ["premultiplied alpha"] if metadata.premultiplied else []
     if metadata.cmyk and not can.cmyk:
         lost.append("CMYK")
     return tuple(dict.fromkeys(lost))

@@ -23,6 +23,14 @@ _SAMPLING = {((1, 1),): 0, ((2, 1), (1, 1)): 1, ((2, 2), (1, 1)): 2}
 _DEFAULT_QUALITY = 95
 _XMP_MARKER = b"http://ns.adobe.com/xap/1.0/\x00"
 _ICC_MARKER = b"ICC_PROFILE\x00"
+_MOVED = (b"Exif\0\0", _XMP_MARKER, _ICC_MARKER, b"MPF\0")
+"""Beginnings of segments that other formats get, or that are named as dropped."""
+_PARTICULAR = {
+    (1, b"http://ns.adobe.com/xmp/extension/\0"): "extended XMP",
+    (11, b"JP"): "content credentials (JUMBF)",
+    (13, b"Photoshop 3.0\0"): "Photoshop resources (IPTC)",
+}
+"""Names of segments that belong to JPEG alone, by their number and beginning."""
 _LONGEST_SEGMENT = 65533
 _JFIF_DENSITY_AT = 13  # SOI, APP0 marker and length, "JFIF\0", version
 _START, _END = b"\xff\xd8\xff", b"\xff\xd9"
@@ -79,12 +87,26 @@ def _read_header(path: Path, image: JpegImagePlugin.JpegImageFile, file: BinaryI
         dropped = "data behind the picture (a video, or a second picture)" if _has_more(file, page.nbytes) else ""
     metadata = Metadata(
         common=_common(image),
+        particular=_particular(segments),
         native=_record(image),
         lossy=True,
         cmyk=image.mode == "CMYK",
         dropped=(dropped,) if dropped else (),
     )
     return Header(path, "jpeg", (page,), False, metadata)
+
+
+def _particular(segments: list[tuple[int, bytes]]) -> tuple[str, ...]:
+    """What segments say that no other format gets."""
+    found = []
+    for marker, data in segments:
+        moved = marker in (0, 14) or data.startswith(_MOVED)
+        if not moved:
+            named = (
+                name for (number, start), name in _PARTICULAR.items() if number == marker and data.startswith(start)
+            )
+            found.append(next(named, f"JPEG segments of kind APP{marker}"))
+    return tuple(dict.fromkeys(found))
 
 
 def _has_more(file: BinaryIO, nbytes: int) -> bool:

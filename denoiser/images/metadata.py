@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+_ICC_SPACE_AT = 16
+"""Where the header of a profile names the colour space of its input."""
+
 
 @dataclass(frozen=True)
 class Common:
@@ -33,6 +36,10 @@ class Metadata:
     """True if the input's compression already changed pixels, so that doing so again costs little."""
     cmyk: bool = False
     """The four channels are inks."""
+    white_is_zero: bool = False
+    """The gray values of unsigned integers stand for darkness, as TIFF allows."""
+    premultiplied: bool = False
+    """The colours are multiplied by alpha already."""
     reduced: bool = False
     """The file holds reduced versions of its pages (a pyramid), which its own format gets again, made anew."""
     particular: tuple[str, ...] = ()
@@ -46,3 +53,8 @@ def strip_exif_prefix(block: bytes | None) -> bytes | None:
     if not block:
         return None
     return block[6:] if block.startswith(b"Exif\x00\x00") else block
+
+
+def is_gray_profile(icc: bytes | None) -> bool:
+    """Whether an ICC profile describes gray values alone."""
+    return icc is not None and icc[_ICC_SPACE_AT : _ICC_SPACE_AT + 4] == b"GRAY"

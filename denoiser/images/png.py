@@ -42,6 +42,21 @@ _EQUAL = 0.4
 _STRUCTURAL = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"hIST", b"acTL", b"fcTL", b"fdAT"}
 # In units of the stored samples: true only while bit depth and colour type stay.
 _SAMPLES = {b"sBIT", b"bKGD"}
+_PARTICULAR = {
+    b"gAMA": "gamma",
+    b"cHRM": "chromaticities",
+    b"cICP": "coding-independent code points (cICP)",
+    b"mDCV": "mastering display (mDCV)",
+    b"cLLI": "light levels (cLLI)",
+    b"caBX": "content credentials (JUMBF)",
+}
+"""Names of chunks that belong to PNG alone."""
+# sRGB, as gAMA, cHRM and cICP say it: https://www.w3.org/TR/png-3/#srgb-standard-colour-space
+_USUAL = (
+    struct.pack(">I", 45455),
+    struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000),
+    bytes((1, 13, 0, 1)),
+)
 _LONGEST_CHUNK = 1 << 28
 _LONGEST_TEXT = 1 << 26
 _XMP = b"XML:com.adobe.xmp"
@@ -103,7 +118,8 @@ def _read_header(path: Path, file: BinaryIO, max_bytes: int | None) -> Header:
     if keyed and not alpha:
         page = replace(page, channels=page.channels + 1, alpha=True)
     record = PngRecord(depth, colour, bool(interlace), tuple(chunks))
-    return Header(path, "png", (page,), False, Metadata(_common(path, chunks), record))
+    metadata = Metadata(_common(path, chunks), record, particular=_particular(chunks))
+    return Header(path, "png", (page,), False, metadata)
 
 
 def _read_chunks(path: Path, file: BinaryIO) -> tuple[list[Chunk], bool]:
@@ -160,6 +176,13 @@ def _may_be_kept(kind: bytes) -> bool:
     known = b"cHRM gAMA iCCP sBIT sRGB cICP mDCV cLLI bKGD pHYs sPLT eXIf tIME tEXt zTXt iTXt oFFs pCAL sCAL".split()
     ancillary, safe = bool(kind[0] & 32), bool(kind[3] & 32)
     return ancillary and (kind in known or safe)
+
+
+def _particular(chunks: Iterable[Chunk]) -> tuple[str, ...]:
+    """What chunks say that no other format gets, but for the colours that are taken for granted without them."""
+    return tuple(
+        dict.fromkeys(_PARTICULAR[kind] for kind, data in chunks if kind in _PARTICULAR and data not in _USUAL)
+    )
 
 
 def _common(path: Path, chunks: Iterable[Chunk]) -> Common:

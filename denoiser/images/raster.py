@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 
 from denoiser.errors import InputError
 from denoiser.images.image import Header, Pixels
+
+# What Pillow has to say about odd EXIF would reach the user's stderr as lines that name no file.
+warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")
 
 
 class WholeSource(ABC):
@@ -68,6 +72,8 @@ def reading(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: may not be read; check its permissions") from error
     except Exception as error:
         reason = str(error).strip() or type(error).__name__
+        if isinstance(error, NotImplementedError) or "support" in reason.lower():
+            raise InputError(f"{path}: of a kind that cannot be read ({reason}); convert it to PNG or TIFF") from error
         raise InputError(f"{path}: damaged or cut short ({reason}); copy it again from its source") from error
 
 

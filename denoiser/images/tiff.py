@@ -6,8 +6,6 @@ import itertools
 import logging
 import math
 import sys
-from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +14,11 @@ import tifffile
 from tifffile import COMPRESSION, PHOTOMETRIC
 
 from denoiser.errors import InputError
-from denoiser.images.formats import NUMBERS, type_code
 from denoiser.images.image import Header, Page, Pixels
-from denoiser.images.metadata import Common, Metadata
-from denoiser.images.pyramid import is_reduced
+from denoiser.images.metadata import Metadata
 from denoiser.images.raster import check_size, reading
-from denoiser.images.tiff_record import (
-    JPEG_COMPRESSIONS,
-    MASK_PAGE,
-    REDUCED_PAGE,
-    Ifd,
-    Level,
-    TiffRecord,
-    common_of,
-    dropped_by,
-    nodata_of,
-    read_ifd,
-)
-from denoiser.images.tiff_write import written_compression
+from denoiser.images.tiff_listing import LARGEST_SEGMENT, Listing, segment_height, subpages
+from denoiser.images.tiff_record import JPEG_COMPRESSIONS, PREMULTIPLIED, Ifd, TiffRecord, particular_of
 
 # What tifffile has to say about odd files would reach the user's stderr as lines that name no file.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -44,29 +29,13 @@ _KEPT_ROWS = 512
 _KEPT_BYTES = 16 << 20
 """Of larger strips or rows of tiles only those rows are kept that follow the ones asked for."""
 
-_LARGEST_SEGMENT = 64 << 20
-"""Pages whose strips or tile rows decode to more than this many bytes count as streaming only if they have many."""
-
-_MANY_SEGMENTS = 8
-
 _HELD_SEGMENTS = 2
 """Strips or rows of tiles held while a page streams: rows of one are left over from reading, one is gathered to be
 written."""
 
-_REFUSED = {
-    PHOTOMETRIC.CFA: "raw sensor data; develop it to RGB first",
-    PHOTOMETRIC.CIELAB: "in CIE L*a*b*; convert it to RGB first",
-    PHOTOMETRIC.ITULAB: "in ITU L*a*b*; convert it to RGB first",
-    PHOTOMETRIC.LOGL: "in logarithmic luminance; convert it to floating point first",
-    PHOTOMETRIC.LOGLUV: "in logarithmic LUV; convert it to floating point RGB first",
-}
 _JPEG_DECODERS = (*JPEG_COMPRESSIONS, 33007, 34892)
 """Compressions whose decoder needs tables from the directory; the last two are variants of JPEG."""
 _NATIVE = "<" if sys.byteorder == "little" else ">"
-_ALPHA_KINDS = (1, 2)  # ExtraSamples: premultiplied or not
-
-_Address = tuple[int, int | None]
-"""Number of a main directory, and of a SubIFD below it."""
 
 
 class TiffSource:
@@ -92,12 +61,12 @@ class TiffSource:
         tif, path = self._tif, self._path
         if tif.is_stk or tif.is_lsm or tif.is_eer:
             raise InputError(f"{path}: a vendor's variety of TIFF; convert it to OME-TIFF first")
-        listing = _Listing(path, keep_indices=bool(tif.is_imagej or tif.is_ome), size=tif.filehandle.size)
+        listing = Listing(path, keep_indices=bool(tif.is_imagej or tif.is_ome), size=tif.filehandle.size)
         for number in range(len(tif.pages)):
             listing.add(number, tif.pages[number].aspage())
         if not listing.pages:
             raise InputError(f"{path}: holds no picture")
-        if listing.largest > _LARGEST_SEGMENT:
+        if listing.largest > LARGEST_SEGMENT:
             check_size(path, listing.largest, max_bytes, "its strips or tiles")
         self._addresses = listing.addresses
         self._ifds = tuple(listing.ifds)
@@ -109,6 +78,9 @@ class TiffSource:
             lossy=any(ifd.compression in JPEG_COMPRESSIONS for ifd in self._ifds),
             reduced=any(ifd.levels for ifd in self._ifds),
             cmyk=self._ifds[0].photometric == PHOTOMETRIC.SEPARATED,
+            white_is_zero=self._ifds[0].photometric == PHOTOMETRIC.MINISWHITE and self._ifds[0].bits != 1,
+            premultiplied=listing.pages[0].alpha and self._ifds[0].extrasamples[-1] == PREMULTIPLIED,
+            particular=particular_of(self._ifds),
             dropped=tuple(dict.fromkeys(listing.dropped)),
         )
         held = _HELD_SEGMENTS * listing.largest if listing.streams else 0
@@ -131,7 +103,9 @@ class TiffSource:
         main, sub = self._addresses[number]
         directory = self._tif.pages[main].aspage()
         if sub is not None:
-            directory = _subpages(directory)[sub]
+            directory = subpages(directory)[sub]
+        if directory.compression == COMPRESSION.NONE:
+            directory.predictor = 1  # says nothing there, and other readers pass over it; tifffile would apply it
         self._current = (number, directory)
         return directory
 
@@ -153,7 +127,7 @@ class TiffSource:
     def _read_segments(self, page: int, directory: tifffile.TiffPage, ifd: Ifd, start: int, stop: int) -> Pixels:
         shape = self.header.pages[page]
         pixels = np.empty((stop - start, shape.width, shape.channels), shape.dtype)
-        height = _segment_height(directory)
+        height = segment_height(directory)
         before, self._rows = self._rows, {}
         for row in range(start // height, math.ceil(stop / height)):
             top, bottom = row * height, min((row + 1) * height, shape.height)
@@ -175,7 +149,7 @@ class TiffSource:
         self, directory: tifffile.TiffPage, ifd: Ifd, page: Page, row: int, parts: tuple[tuple[int, Pixels], ...]
     ) -> None:
         """Decode a strip, or a row of tiles, into parts of it: each its first row and (rows, W, C) to be filled."""
-        height = _segment_height(directory)
+        height = segment_height(directory)
         rows = min(height, page.height - row * height)
         planes = directory.samplesperpixel if ifd.planar else 1
         samples = 1 if ifd.planar else directory.samplesperpixel
@@ -218,126 +192,6 @@ class TiffSource:
         self.close()
 
 
-class _Listing:
-    """What the directories of a file say, gathered one by one."""
-
-    def __init__(self, path: Path, keep_indices: bool, size: int) -> None:
-        self._path = path
-        self._keep_indices = keep_indices
-        self._size = size
-        self.pages: list[Page] = []
-        self.ifds: list[Ifd] = []
-        self.addresses: list[_Address] = []
-        self.dropped: list[str] = []
-        self.common = Common()
-        self.streams = True
-        self.largest = 0
-        """Bytes of the largest strip or row of tiles."""
-
-    def add(self, number: int, main: tifffile.TiffPage) -> None:
-        """Take in a main directory and the SubIFDs below it: reduced versions of the page, or pages of their own."""
-        if _is_mask(main):
-            self.dropped.append("transparency masks")
-            return
-        subpages = dict(enumerate(_subpages(main)))
-        pictures = {index: page for index, page in subpages.items() if not _is_mask(page)}
-        if len(pictures) < len(subpages):
-            self.dropped.append("transparency masks")
-        if self.pages and _is_flagged(main) and (level := self._level(main, sub=False)):
-            self._add_levels([level])
-            return
-        self._take(main, (number, None), 0)
-        levels = [self._level(page, sub=True) for page in pictures.values()]
-        if all(levels):
-            self._add_levels(filter(None, levels))
-            return
-        self.ifds[-1] = replace(self.ifds[-1], reduced=len(pictures))
-        for index, page in pictures.items():
-            if page.subifds:
-                self.dropped.append("SubIFDs below SubIFDs")
-            self._take(page, (number, index), 0)
-
-    def _level(self, directory: tifffile.TiffPage, sub: bool) -> Level | None:
-        """A directory as a reduced version of the page before it; None where it is none."""
-        _check_layout(self._path, directory)
-        ifd = read_ifd(directory, self._keep_indices)
-        page = _page(self._path, directory, ifd)
-        return Level(page, ifd, sub) if is_reduced(self.pages[-1], page) and not directory.subifds else None
-
-    def _add_levels(self, levels: Iterable[Level]) -> None:
-        self.ifds[-1] = replace(self.ifds[-1], levels=(*self.ifds[-1].levels, *levels))
-
-    def _take(self, directory: tifffile.TiffPage, address: _Address, reduced: int) -> None:
-        _check_layout(self._path, directory)
-        ifd = replace(read_ifd(directory, self._keep_indices), reduced=reduced)
-        page = _page(self._path, directory, ifd)
-        _check_extent(self._path, directory, self._size)
-        if not self.pages:
-            self.common = common_of(directory, ifd)
-        self.pages.append(page)
-        self.ifds.append(ifd)
-        self.addresses.append(address)
-        self.dropped += dropped_by(directory, ifd)
-        if ifd.compression not in (written_compression(page, ifd), COMPRESSION.OJPEG) and not ifd.bits:
-            self.dropped.append(f"{COMPRESSION(ifd.compression).name} compression")
-        if ifd.palette is None and 8 < directory.bitspersample < 8 * page.dtype.itemsize:
-            # Their values stay as they are: it is the container that grows.
-            self.dropped.append(f"samples of {directory.bitspersample} bits (they take {8 * page.dtype.itemsize})")
-        if not _is_uncompressed(directory):
-            segment = _segment_bytes(directory, page)
-            self.largest = max(self.largest, segment)
-            self.streams &= segment <= max(_LARGEST_SEGMENT, page.nbytes // _MANY_SEGMENTS)
-
-
-def _subpages(page: tifffile.TiffPage) -> list[tifffile.TiffPage]:
-    return [sub.aspage() for sub in page.pages] if page.subifds and page.pages is not None else []
-
-
-def _is_flagged(page: tifffile.TiffPage) -> bool:
-    """Whether a directory says of itself that it is a reduced version of another."""
-    return bool((page.tags.valueof(254) or 0) & REDUCED_PAGE)
-
-
-def _is_mask(page: tifffile.TiffPage) -> bool:
-    return bool((page.tags.valueof(254) or 0) & MASK_PAGE)
-
-
-def _check_layout(path: Path, page: tifffile.TiffPage) -> None:
-    """Damaged fields may hold several numbers, or none, where others count on one."""
-    sides = [page.imagelength, page.imagewidth, page.samplesperpixel, page.bitspersample]
-    sides += [page.tilelength, page.tilewidth] if page.is_tiled else [page.rowsperstrip]
-    if not all(isinstance(side, int) and side > 0 for side in sides):
-        raise InputError(f"{path}: has a page without a proper size; the file is damaged")
-
-
-def _page(path: Path, page: tifffile.TiffPage, ifd: Ifd) -> Page:
-    reason = _REFUSED.get(PHOTOMETRIC(page.photometric))
-    if reason:
-        raise InputError(f"{path}: is {reason}")
-    if page.imagedepth > 1:
-        raise InputError(f"{path}: stores volumes in one page; convert it to one page a slice")
-    dtype = _read_as(page, ifd)
-    if dtype is None or type_code(dtype) not in NUMBERS:
-        kind = page.dtype or f"{page.bitspersample}-bit samples"
-        raise InputError(f"{path}: pixels of type {kind} are not supported; convert them to uint16 or float32")
-    alphas = [kind in _ALPHA_KINDS for kind in ifd.extrasamples]
-    if any(alphas[:-1]):
-        raise InputError(f"{path}: its alpha channel is not the last one; reorder the channels")
-    samples = page.samplesperpixel if ifd.palette is None else page.samplesperpixel + 2
-    if ifd.palette is not None and page.samplesperpixel != 1:
-        raise InputError(f"{path}: a palette with {page.samplesperpixel} samples a pixel; convert it to RGB")
-    alpha = bool(alphas and alphas[-1]) and samples > 1
-    return Page(page.imagelength, page.imagewidth, samples, dtype, alpha, nodata_of(page))
-
-
-def _read_as(page: tifffile.TiffPage, ifd: Ifd) -> np.dtype[Any] | None:
-    if ifd.palette is not None:
-        return ifd.palette.dtype
-    if ifd.bits:
-        return np.dtype(np.uint8) if page.dtype is not None and page.dtype.kind in "bu" else None
-    return None if page.dtype is None else np.dtype(page.dtype).newbyteorder("=")
-
-
 def _expand(decoded: Any, ifd: Ifd) -> Pixels:
     """Indices to colours, and samples of less than 8 bits to the range of 8."""
     if ifd.palette is not None:
@@ -353,17 +207,12 @@ def _expand(decoded: Any, ifd: Ifd) -> Pixels:
     return np.asarray((samples * 255 + most // 2) // most, np.uint8)
 
 
-def _segment_height(directory: tifffile.TiffPage) -> int:
-    return int(directory.tilelength if directory.is_tiled else min(directory.rowsperstrip, directory.imagelength))
-
-
 def _is_plain(directory: tifffile.TiffPage, ifd: Ifd) -> bool:
     """Whether rows can be read from the file without any decoding."""
     return bool(
         not directory.is_tiled
         and directory.dtype is not None
         and directory.compression == 1
-        and directory.predictor == 1
         and directory.fillorder == 1
         and ifd.palette is None
         and directory.bitspersample == directory.dtype.itemsize * 8
@@ -371,23 +220,6 @@ def _is_plain(directory: tifffile.TiffPage, ifd: Ifd) -> bool:
         and directory.dataoffsets[0]
         and directory.is_contiguous
     )
-
-
-def _is_uncompressed(directory: tifffile.TiffPage) -> bool:
-    return bool(directory.compression == 1 and not directory.is_tiled)
-
-
-def _segment_bytes(directory: tifffile.TiffPage, page: Page) -> int:
-    """Bytes that have to be decoded for a single row."""
-    width = max(page.width, directory.tilewidth if directory.is_tiled else 0)
-    return _segment_height(directory) * width * page.channels * page.dtype.itemsize
-
-
-def _check_extent(path: Path, page: tifffile.TiffPage, size: int) -> None:
-    """A file that ends before its last strip or tile is refused before anything is computed."""
-    ends = (offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False) if count)
-    if not page.dataoffsets or max(ends, default=0) > size:
-        raise InputError(f"{path}: cut short, its end is missing; copy it again from its source")
 
 
 def _virtual_pages(tif: tifffile.TiffFile, pages: list[Page]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,9 +18,11 @@ from denoiser.images.tiff_exif import EXIF_CODES, ByteOrder, Directory, from_blo
 
 JPEG_COMPRESSIONS = (COMPRESSION.OJPEG, COMPRESSION.JPEG)
 REDUCED_PAGE, MASK_PAGE = 1, 4  # bits of NewSubfileType
+PREMULTIPLIED = 1  # of ExtraSamples
 
 _DESCRIPTION, _ORIENTATION, _SOFTWARE = 270, 274, 305
-_RATIONAL, _SRATIONAL = 5, 10
+_BYTE, _ASCII, _SHORT, _RATIONAL, _UNDEFINED, _SRATIONAL = 1, 2, 3, 5, 7, 10
+_BYTES = (_BYTE, _ASCII, _UNDEFINED)
 _XMP, _ICC, _PHOTOSHOP_LAYERS, _GDAL_NODATA = 700, 34675, 37724, 42113
 _UNITS = {2: 1.0, 3: 2.54}  # inches per ResolutionUnit
 
@@ -35,6 +38,19 @@ _SAMPLE_STATISTICS = frozenset((280, 281, 340, 341))
 
 # Fields that EXIF of other formats holds in its first directory and TIFF in the page itself.
 _PERSONAL = (271, 272, 305, 306, 315, 33432)
+
+# What other formats get, or nobody misses: names of pages, statistics, and how samples are to be shown in print.
+_CARRIED = frozenset((*_PERSONAL, *_SAMPLE_STATISTICS, _DESCRIPTION, _ORIENTATION, _XMP, _ICC, _GDAL_NODATA, 285, 297))
+_PARTICULAR = {
+    **dict.fromkeys((33550, 33920, 33922, 34264, 34735, 34736, 34737), "georeference (GeoTIFF)"),
+    42112: "GDAL metadata",
+    33723: "IPTC",
+    34377: "Photoshop resources (IPTC)",
+    50838: "ImageJ metadata",
+    50839: "ImageJ metadata",
+    320: "colour map",
+}
+"""Names of fields that belong to TIFF alone."""
 
 
 @dataclass(frozen=True)
@@ -204,8 +220,19 @@ def nodata_of(page: tifffile.TiffPage) -> float | None:
 def dropped_by(page: tifffile.TiffPage, ifd: Ifd) -> list[str]:
     """What a page holds that is not written back."""
     dropped = ["Photoshop layers"] if _PHOTOSHOP_LAYERS in page.tags else []
-    read = {code for code, _ in ifd.exif}
+    read = {code for code, directory in ifd.exif if directory.whole}
     return dropped + ["damaged EXIF" for code in EXIF_CODES if code in page.tags and code not in read]
+
+
+def particular_of(ifds: Iterable[Ifd]) -> tuple[str, ...]:
+    """What pages say in fields that no other format gets: names for users."""
+    codes = sorted({tag.code for ifd in ifds for tag in ifd.tags} - _CARRIED)
+    return tuple(dict.fromkeys(_PARTICULAR.get(code) or _name(code) for code in codes))
+
+
+def _name(code: int) -> str:
+    known = tifffile.TIFF.TAGS.get(code, None)
+    return f"TIFF field {code} ({known})" if known else f"TIFF field {code}"
 
 
 def common_of(page: tifffile.TiffPage, ifd: Ifd) -> Common:
@@ -215,13 +242,17 @@ def common_of(page: tifffile.TiffPage, ifd: Ifd) -> Common:
     if ifd.resolution and ifd.resolution_unit in _UNITS:
         across, down = (value[0] / value[1] * _UNITS[ifd.resolution_unit] for value in ifd.resolution)
         dpi = (across, down) if across > 0 and down > 0 else None
-    fields = {code: page.tags.valueof(code) for code in (*_PERSONAL, _ORIENTATION) if code in page.tags}
-    if fields.keys() <= {_SOFTWARE, _ORIENTATION} and fields.get(_ORIENTATION, 1) == 1:
+    types = {tag.code: tag.dtype for tag in ifd.tags}
+    fields: dict[int, Any] = {code: raw[code].removesuffix(b"\0") for code in _PERSONAL if types.get(code) in _BYTES}
+    orientation = page.tags.valueof(_ORIENTATION, 1)
+    if fields.keys() <= {_SOFTWARE} and orientation == 1:
         fields = {}  # nothing that anybody would miss
+    elif _ORIENTATION in raw and isinstance(orientation, int):
+        fields[_ORIENTATION] = orientation
     description = page.description if _DESCRIPTION in raw else ""
     return Common(
         icc=raw.get(_ICC),
-        exif=to_block(fields, dict(ifd.exif)),
+        exif=to_block(Directory(fields, types), dict(ifd.exif)),
         xmp=raw.get(_XMP),
         dpi=dpi,
         text=(("Description", description),) if description else (),
@@ -233,18 +264,17 @@ def fresh_ifd(page: Page, common: Common, cmyk: bool) -> Ifd:
     colours = page.channels - page.alpha
     coloured = PHOTOMETRIC.SEPARATED if cmyk else PHOTOMETRIC.RGB
     photometric = coloured if cmyk or colours == 3 else PHOTOMETRIC.MINISBLACK
-    fields, directories = from_block(common.exif)
-    if common.text:
-        fields.pop(_DESCRIPTION, None)
-    wanted = {code: value for code, value in fields.items() if code not in _STRUCTURAL | {_XMP, _ICC}}
-    tags = [tag for code, value in wanted.items() if (tag := _field(code, value))]
+    exif = from_block(common.exif)
+    unwanted = _STRUCTURAL | {_XMP, _ICC} | ({_DESCRIPTION} if common.text else set())
+    wanted = {code: value for code, value in exif.fields.values.items() if code not in unwanted}
+    tags = [tag for code, value in wanted.items() if (tag := _field(code, exif.fields.types[code], value))]
     if common.text:
         lines = [value if key in ("Comment", "Description") else f"{key}: {value}" for key, value in common.text]
         tags.append(_text_tag(_DESCRIPTION, "\n".join(lines)))
     if common.icc:
-        tags.append(RawTag(_ICC, 7, len(common.icc), common.icc))
+        tags.append(RawTag(_ICC, _UNDEFINED, len(common.icc), common.icc))
     if common.xmp:
-        tags.append(RawTag(_XMP, 1, len(common.xmp), common.xmp))
+        tags.append(RawTag(_XMP, _BYTE, len(common.xmp), common.xmp))
     if page.nodata is not None:
         tags.append(_text_tag(_GDAL_NODATA, repr(page.nodata)))
     hundredths = [(round(value * 100), 100) for value in common.dpi] if common.dpi else None
@@ -256,21 +286,20 @@ def fresh_ifd(page: Page, common: Common, cmyk: bool) -> Ifd:
         resolution=(hundredths[0], hundredths[1]) if hundredths else None,
         resolution_unit=2 if hundredths else 1,
         tags=tuple(tags),
-        exif=tuple(directories.items()),
+        exif=tuple(exif.directories.items()),
     )
 
 
-def _field(code: int, value: Any) -> RawTag | None:
+def _field(code: int, dtype: int, value: Any) -> RawTag | None:
     """A field of EXIF as one of TIFF; None for kinds that do not stand in the first directory of cameras."""
-    if isinstance(value, str):
-        return _text_tag(code, value)
     if isinstance(value, bytes):
-        return RawTag(code, 1, len(value), value)
+        data = value + b"\0" if dtype == _ASCII else value
+        return RawTag(code, dtype, len(data), data)
     if isinstance(value, int) and 0 <= value < 1 << 16:
-        return RawTag(code, 3, 1, struct.pack("<H", value))
+        return RawTag(code, _SHORT, 1, struct.pack("<H", value))
     return None
 
 
 def _text_tag(code: int, text: str) -> RawTag:
     data = text.encode().rstrip(b"\0") + b"\0"
-    return RawTag(code, 2, len(data), data)
+    return RawTag(code, _ASCII, len(data), data)

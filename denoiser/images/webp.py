@@ -14,7 +14,7 @@ from PIL import Image
 
 from denoiser.errors import InputError
 from denoiser.images.image import Header, Page, Pixels, Target
-from denoiser.images.metadata import Common, Metadata, strip_exif_prefix
+from denoiser.images.metadata import Common, Metadata, is_gray_profile, strip_exif_prefix
 from denoiser.images.raster import WholeSource, check_size, reading
 
 _DEFAULT_QUALITY = 90
@@ -55,6 +55,7 @@ def _read_header(path: Path, file: BinaryIO) -> Header:
     alpha = extended = False
     image = b""
     kept: dict[bytes, bytes] = {}
+    unknown: list[str] = []
     while file.tell() + 8 <= end:
         kind, count = struct.unpack("<4sI", file.read(8))
         start = file.tell()
@@ -70,13 +71,17 @@ def _read_header(path: Path, file: BinaryIO) -> Header:
             alpha = True
         elif kind in _WANTED and extended:
             kept[kind] = file.read(count)
+        elif kind not in _WANTED:
+            unknown.append(f"chunk {kind.decode('latin-1').strip()}")
         file.seek(start + count + (count & 1))
     if size is None or not image:
         raise InputError(f"{path}: holds no pixels; the file is damaged or cut short")
     page = Page(size[1], size[0], 3 + alpha, np.dtype(np.uint8), alpha)
     common = Common(kept.get(b"ICCP"), strip_exif_prefix(kept.get(b"EXIF")), kept.get(b"XMP "))
     lossless = image == b"VP8L"
-    return Header(path, "webp", (page,), False, Metadata(common, WebpRecord(lossless), lossy=not lossless))
+    dropped = tuple(dict.fromkeys(unknown))
+    metadata = Metadata(common, WebpRecord(lossless), lossy=not lossless, dropped=dropped)
+    return Header(path, "webp", (page,), False, metadata)
 
 
 def _canvas(path: Path, data: bytes) -> tuple[int, int]:
@@ -116,7 +121,7 @@ def write_webp(path: Path, pixels: Pixels, metadata: Metadata, target: Target) -
             quality=_LOSSLESS_EFFORT if lossless else target.quality or _DEFAULT_QUALITY,
             method=_EFFORT,
             exact=True,  # colours below full transparency are data as well
-            icc_profile=common.icc or b"",
+            icc_profile=b"" if is_gray_profile(common.icc) else common.icc or b"",
             exif=common.exif or b"",
             xmp=common.xmp or b"",
         )

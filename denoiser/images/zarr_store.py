@@ -96,7 +96,7 @@ def open_store(path: Path, mode: str = "r") -> Group:
     """
     try:
         import zarr
-        from zarr.errors import GroupNotFoundError
+        from zarr.errors import ContainsArrayError, GroupNotFoundError
     except ImportError as error:
         raise InputError(
             f"{path}: OME-Zarr needs a package that is not installed: pip install 'image-denoiser[zarr]'"
@@ -106,6 +106,10 @@ def open_store(path: Path, mode: str = "r") -> Group:
     with reading(path):
         try:
             return zarr.open_group(path, mode="r+" if mode == "r+" else "r", use_consolidated=False)
+        except ContainsArrayError as error:
+            raise InputError(
+                f"{path}: is one Zarr array and not OME-Zarr; write it anew as OME-Zarr 0.4 or 0.5, or as .npy"
+            ) from error
         except GroupNotFoundError as error:
             raise InputError(
                 f"{path}: holds no group of Zarr arrays; copy it again from its source, or rename it if it is an "
@@ -144,7 +148,7 @@ def _description(group: Any) -> Mapping[str, Any]:
 
 
 def _picture(path: Path, group: Any) -> Picture:
-    where = f"{path}: its group {group.path}" if group.path else f"{path}"
+    where = f"{path}: its group {group.path}" if group.path else f"{path}: the store"
     multiscales = _description(group).get("multiscales")
     if not multiscales:
         raise InputError(f"{where} has no multiscales, so it is not OME-Zarr; write it anew as OME-Zarr 0.4 or 0.5")

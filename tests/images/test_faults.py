@@ -114,7 +114,7 @@ def test_animations_are_refused(tmp_path: Path) -> None:
         (np.zeros(4, np.uint8), "shape"),
         (np.zeros((2, 4, 4, 5), np.uint8), "shape"),
         (np.zeros((0, 4), np.uint8), "shape"),
-        (np.array([[None]]), "damaged|pickle"),
+        (np.array([[None]]), "Python objects"),
     ],
 )
 def test_arrays_that_are_no_pictures(tmp_path: Path, array: np.ndarray, reason: str) -> None:

@@ -214,7 +214,8 @@ def test_rows_of_wide_tiles_are_counted_and_not_hoarded(tmp_path: Path, monkeypa
 
 
 def test_large_strips_and_tiles_stream_where_there_are_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("denoiser.images.tiff._LARGEST_SEGMENT", 1000)
+    for room in ("tiff", "tiff_listing"):
+        monkeypatch.setattr(f"denoiser.images.{room}.LARGEST_SEGMENT", 1000)
     for tile, streams in ((16, True), (48, False)):
         tifffile.imwrite(tmp_path / "in.tif", picture("u2", height=200), tile=(tile, 64))
         with images.open_source(tmp_path / "in.tif", 1 << 20) as source:
