@@ -1,15 +1,20 @@
 """Inputs and outputs that may be directories (OME-Zarr): looked at, made lasting, replaced and removed as one thing.
 
-Every function takes a file as well.
+Every function takes a file as well, and asks the system no more about it than it must: a batch of small pictures
+spends much of its time there.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+
+_FILE = os.O_RDWR | getattr(os, "O_BINARY", 0)
+"""Windows syncs only what is open for writing."""
 
 
 def files(path: Path) -> list[Path]:
@@ -36,7 +41,7 @@ def measure(path: Path) -> tuple[int, int]:
         If it cannot be examined.
     """
     status = path.stat()
-    if not path.is_dir():
+    if not stat.S_ISDIR(status.st_mode):
         return status.st_size, status.st_mtime_ns
     found = [entry.stat() for entry in _entries(path) if not entry.is_dir()]
     newest = max((each.st_mtime_ns for each in found), default=status.st_mtime_ns)
@@ -54,26 +59,33 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
                 yield entry
 
 
-def sync(path: Path) -> None:
-    """Bring all bytes, and the names in a directory, to the disk."""
-    folders = [path, *(Path(entry.path) for entry in _entries(path) if entry.is_dir())] if path.is_dir() else []
+def sync(path: Path) -> tuple[int, int]:
+    """Bring all bytes, and the names in a directory, to the disk; what :func:`measure` says from then on."""
+    try:
+        status = _sync(path, _FILE)
+    except (IsADirectoryError, PermissionError):  # what Windows says of a directory
+        if not path.is_dir():
+            raise
+    else:
+        return status.st_size, status.st_mtime_ns
     for file in files(path):
-        # Windows syncs only what is open for writing.
-        _sync(file, os.O_RDWR | getattr(os, "O_BINARY", 0))
+        _sync(file, _FILE)
     if os.name != "nt":
-        for folder in folders:
+        for folder in (path, *(Path(entry.path) for entry in _entries(path) if entry.is_dir())):
             _sync(folder, os.O_RDONLY)
+    return measure(path)
 
 
-def _sync(path: Path, flags: int) -> None:
+def _sync(path: Path, flags: int) -> os.stat_result:
     descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
+        return os.fstat(descriptor)
     finally:
         os.close(descriptor)
 
 
-def replace(made: Path, target: Path, aside: Path) -> None:
+def replace(made: Path, target: Path, aside: Callable[[], Path]) -> None:
     """Give what was made its name.
 
     No system call replaces a directory that is not empty. It is moved aside and removed when the new one has its
@@ -82,25 +94,34 @@ def replace(made: Path, target: Path, aside: Path) -> None:
     Parameters
     ----------
     made, target : Path
-    aside : Path
-        A temporary name.
+    aside : callable
+        Gives a temporary name.
     """
-    if not (made.is_dir() and target.is_dir()):
-        os.replace(made, target)
-        return
-    target.rename(aside)
     try:
         os.replace(made, target)
     except OSError:
-        aside.rename(target)
+        if not (made.is_dir() and target.is_dir()):
+            raise
+    else:
+        return
+    away = aside()
+    target.rename(away)
+    try:
+        os.replace(made, target)
+    except OSError:
+        away.rename(target)
         raise
     with suppress(OSError):  # else the next run removes it
-        remove(aside)
+        remove(away)
 
 
 def remove(path: Path) -> None:
     """Remove a file, or a directory with all below it, if it is there."""
-    if path.is_dir() and not path.is_symlink():
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        pass
+    except OSError:
+        if not path.is_dir() or path.is_symlink():
+            raise
         shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

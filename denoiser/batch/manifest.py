@@ -31,6 +31,8 @@ VERSION = 1
 SYNC_SECONDS = 5.0
 """How long appended lines may wait for their fsync. After a power cut, outputs of that span may be taken for
 files that this program did not make: they are left alone with a warning, nothing is lost."""
+_CHUNK = 1 << 17
+"""Bytes that are hashed at once."""
 STALE_LINES = 1000
 """The file is rewritten when it holds more than this many lines over twice its targets."""
 GRANULARITIES = (100, 1_000, 1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000)
@@ -146,11 +148,23 @@ def _stamp(value: Any) -> Stamp:
 
 def content_hash(path: Path) -> str:
     """BLAKE2b-128 of a file's bytes, in hex; of a directory's files with their names and bytes."""
-    if path.is_dir():
+    return fingerprint(path)[0]
+
+
+def fingerprint(path: Path) -> tuple[str, Stamp]:
+    """As :func:`content_hash`, and the stamp from then on."""
+    found = hashlib.blake2b(digest_size=16)
+    try:
+        with path.open("rb", buffering=0) as stream:
+            while chunk := stream.read(_CHUNK):
+                found.update(chunk)
+            return found.hexdigest(), Stamp.of(os.fstat(stream.fileno()))
+    except (IsADirectoryError, PermissionError):  # what Windows says of a directory
+        if not path.is_dir():
+            raise
         lines = (f"{file.relative_to(path).as_posix()}\0{content_hash(file)}\n" for file in folders.files(path))
-        return hashlib.blake2b("".join(lines).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        found.update("".join(lines).encode("utf-8", "surrogateescape"))
+    return found.hexdigest(), Stamp.at(path)
 
 
 class Manifest:

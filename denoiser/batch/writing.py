@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from denoiser.batch.checks import Checks
 from denoiser.batch.flow import Cancelled
 from denoiser.batch.job import CheckError, Job
 from denoiser.batch.lock import has_ended
-from denoiser.batch.manifest import Entry, Manifest, Stamp, content_hash
+from denoiser.batch.manifest import Entry, Manifest, Stamp, fingerprint
 from denoiser.batch.names import shown
 from denoiser.batch.options import BatchOptions
 from denoiser.batch.reading import Band, pages_of
@@ -206,13 +207,12 @@ class Writer:
         )
         for kind, path in beside.items():
             os.replace(path, item.beside[kind])
-        folders.replace(temporary, item.target, names.temporary(item.target, self.owner))
+        folders.replace(temporary, item.target, partial(names.temporary, item.target, self.owner))
 
     def _content(self, job: Job) -> str:
         """Hash of the input, which must still be the one that was read."""
         try:
-            content = content_hash(job.item.source)
-            now = Stamp.at(job.item.source)
+            content, now = fingerprint(job.item.source)
         except OSError as error:
             raise InputError(f"went away while it was read ({error.strerror})") from error
         if now != job.stamp:
@@ -354,5 +354,4 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 def _sync(path: Path) -> Stamp:
     """Bring a file's bytes, or a directory's, to the disk; its size and time from then on."""
-    folders.sync(path)
-    return Stamp.at(path)
+    return Stamp(*folders.sync(path))

@@ -105,7 +105,7 @@ def is_picture(path: Path) -> bool:
 def _first_bytes(path: Path) -> bytes:
     check_regular(path)
     try:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             return file.read(32)
     except PermissionError as error:
         raise InputError(f"{path}: may not be read; check its permissions") from error

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -57,6 +58,8 @@ _USUAL = (
     struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000),
     bytes((1, 13, 0, 1)),
 )
+_SMALL = 1 << 16
+"""Bytes of a file from which on it is read again for its pixels."""
 _LONGEST_CHUNK = 1 << 28
 _LONGEST_TEXT = 1 << 26
 _XMP = b"XML:com.adobe.xmp"
@@ -86,8 +89,15 @@ class PngSource(WholeSource):
 
     def __init__(self, path: Path, max_bytes: int | None = None) -> None:
         super().__init__(path)
+        self._encoded: bytes | None = None
+        """A small file, which is read once."""
         with reading(path), path.open("rb") as file:
-            self.header = _read_header(path, file, max_bytes)
+            start = file.read(_SMALL)
+            if len(start) < _SMALL:
+                self._encoded = start
+                self.header = _read_header(path, BytesIO(start), max_bytes)
+            else:
+                self.header = _read_header(path, file, max_bytes)
 
     def _decode(self) -> NDArray[np.generic]:
         record: PngRecord = self.header.metadata.native
@@ -99,7 +109,7 @@ class PngSource(WholeSource):
                     # Pillow widens the samples to 8 bits, but not the value that is transparent.
                     image.info["transparency"] *= 255 // ((1 << record.bit_depth) - 1)
                 return np.array(image.convert(_MODES[self.header.pages[0].channels]))
-        decoded: NDArray[np.generic] = imagecodecs.png_decode(self._path.read_bytes())
+        decoded: NDArray[np.generic] = imagecodecs.png_decode(self._encoded or self._path.read_bytes())
         return decoded
 
 

@@ -154,9 +154,9 @@ def test_a_replacement_that_fails_puts_the_old_one_back(tmp_path: Path, monkeypa
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
         patch.setattr(os, "replace", fail)
-        folders.replace(made, target, aside)
+        folders.replace(made, target, lambda: aside)
     assert (target / "content").read_text() == "target" and not aside.exists()
-    folders.replace(made, target, aside)
+    folders.replace(made, target, lambda: aside)
     assert (target / "content").read_text() == "made" and [path.name for path in tmp_path.iterdir()] == ["target"]
 
 
