@@ -13,12 +13,13 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-com
 READY := .venv/ready
 BENCH := .venv/ready-bench
 
-.PHONY: help demo test bench-speed bench-quality architectures models-table dist clean
+.PHONY: help demo test bench-speed bench-small bench-quality architectures models-table dist clean
 
 help:
 	@echo 'make demo            denoise examples/noisy into demo-out'
 	@echo 'make test            linter, types, layers and tests'
 	@echo 'make bench-speed     measure speed against other denoisers (CLEAN=folder of clean PNG pictures)'
+	@echo 'make bench-small     measure the speed on many small pictures'
 	@echo 'make bench-quality   measure quality against other denoisers (CLEAN=folder)'
 	@echo 'make architectures   measure all bundled models, into examples/architectures.md (CLEAN=folder)'
 	@echo 'make models-table    write the table of bundled models into the README'
@@ -48,6 +49,9 @@ test: $(READY)
 
 bench-speed: $(BENCH)
 	$(BIN)/python examples/bench_speed.py $(CLEAN)
+
+bench-small: $(READY)
+	$(BIN)/python examples/bench_small.py
 
 bench-quality: $(BENCH)
 	$(BIN)/python examples/bench_quality.py $(CLEAN) --bm3d-every 4

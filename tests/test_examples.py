@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -259,6 +260,13 @@ def test_stack16(tmp_path: Path) -> None:
     assert after.dtype == np.uint16
     assert after[:, :8, :8].std() < 0.7 * before[:, :8, :8].std()
     assert abs(after.mean() / before.mean() - 1) < 0.02, "the brightness of the stack is kept"
+
+
+def test_bench_small(tmp_path: Path) -> None:
+    done = call(sys.executable, EXAMPLES / "bench_small.py", "--pictures", 40, "--one-at-a-time", 8, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"directory to directory: \d+ pictures/s, [\d.]+ times as many as with files", done.stdout)
+    assert re.search(r"largest difference [01] of 255", done.stdout), "the plain script runs another network"
 
 
 def test_compare_models(tmp_path: Path) -> None:
