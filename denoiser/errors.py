@@ -7,6 +7,12 @@ stderr and a process exit code. Nothing is imported here but the standard librar
 from __future__ import annotations
 
 from enum import IntEnum
+from pathlib import Path
+
+
+def shown(path: Path | str) -> str:
+    """A path for messages and JSON; bytes that are no UTF-8 are shown escaped."""
+    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class ExitCode(IntEnum):

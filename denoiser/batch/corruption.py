@@ -36,6 +36,7 @@ from denoiser.images.metadata import Metadata
 from denoiser.images.pixels import ValueRange, join, split, value_range
 from denoiser.noise import Noise, NumpyRandom, parse
 from denoiser.progress import Progress, Silent
+from denoiser.settings import as_paths
 
 SIDECAR = "corruption.json"
 SIDECAR_SCHEMA = "denoiser.corruption/1"
@@ -77,7 +78,7 @@ def corrupt_files(
     LockedError
         If another run is writing there.
     """
-    files = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    files = as_paths("INPUT", inputs)
     return _Corruption(files, Destination.of(output), options, progress or Silent(), stop or Stop()).execute()
 
 

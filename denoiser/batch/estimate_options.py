@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-from denoiser.batch.options import processors, within, word_or_count
-from denoiser.errors import UsageError
+from denoiser.batch.options import processors
+from denoiser.settings import check_range, settle, within, word_or_count
 
 
 @dataclass(frozen=True)
@@ -42,16 +41,10 @@ class EstimateOptions:
     jobs: str | int = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("include", "exclude"):  # a list is as good, and usual from a command line
-            object.__setattr__(self, name, tuple(getattr(self, name) or ()))
+        settle(self)
         word_or_count("--jobs", self.jobs, ("auto",), 1)
         within("--max-memory", self.max_memory, 1)
-        for name in ("white", "black"):
-            value = getattr(self, name)
-            if value is not None and not math.isfinite(value):
-                raise UsageError(f"--{name} {value}: must be a finite number in the units of the files")
-        if self.white is not None and self.white <= (self.black or 0):
-            raise UsageError(f"--white {self.white:g} must be above --black {self.black or 0:g}")
+        check_range(self.white, self.black or 0.0)
 
     @property
     def threads(self) -> int:

@@ -27,6 +27,7 @@ from denoiser.images.jpeg import JpegRecord
 from denoiser.images.metadata import Metadata
 from denoiser.progress import Progress, Silent
 from denoiser.selection import Rows
+from denoiser.settings import as_paths
 
 SCHEMA = "denoiser.estimate/1"
 PAGES = 8
@@ -173,7 +174,7 @@ def estimate_files(
     """
     begun, options, stop = time.monotonic(), options or EstimateOptions(), stop or Stop()
     progress = progress or Silent()
-    arguments = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    arguments = as_paths("INPUT", inputs)
     with stop.abruptly():
         found = discover(arguments, Rules(options.recursive, options.include, options.exclude))
     stop.abrupt = False

@@ -11,6 +11,7 @@ from denoiser.batch.manifest import Entry, Stamp
 from denoiser.batch.names import shown
 from denoiser.errors import UsageError
 from denoiser.images import SUFFIXES, is_store
+from denoiser.settings import as_path
 
 FOREIGN = frozenset(
     {
@@ -59,7 +60,7 @@ class Destination:
         UsageError
             If it is empty, or exists and is neither a directory nor an image by its suffix.
         """
-        if not str(output):  # as a path it would be the current directory
+        if not as_path("OUT", output):  # as a path it would be the current directory
             raise UsageError("OUT is empty (a variable that is not set?); the current directory is . (a dot)")
         path = Path(output)
         if SUFFIXES.get(path.suffix.lower()) != "zarr" and (path.is_dir() or str(output).endswith(("/", os.sep))):

@@ -6,10 +6,13 @@ import secrets
 import unicodedata
 from pathlib import Path, PurePosixPath
 
+from denoiser import lock
+from denoiser.errors import shown as shown
+
 EXTENSIONS = {"png": ".png", "tiff": ".tif", "jpeg": ".jpg", "webp": ".webp", "npy": ".npy"}
 """The suffix that an output gets when its format is not its input's."""
 
-STATE = ".denoiser"
+STATE = lock.STATE
 """Directory in every output directory for manifests and locks."""
 
 TEMPORARY = ".denoiser-tmp"
@@ -19,11 +22,6 @@ SYSTEM_NAMES = frozenset(
 )
 """Files and directories that file managers and NAS boxes strew among pictures, in lower case. Names that
 begin with a dot (``.DS_Store``, ``._a.jpg``) are hidden anyway."""
-
-
-def shown(path: Path | str) -> str:
-    """A path for messages and JSON; bytes that are no UTF-8 are shown escaped."""
-    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def reason(error: Exception, path: Path) -> str:

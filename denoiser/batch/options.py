@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from numbers import Real
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from denoiser.errors import UsageError
+from denoiser.settings import ENSEMBLES, PRECISIONS, check_range, one_of, plain, settle, within, word_or_count
 
 if TYPE_CHECKING:
     from denoiser.controls import Controls
@@ -22,8 +21,6 @@ MOST_VERIFIED = 1000
 
 EXISTS = ("skip", "overwrite", "rename", "error")
 FORMATS = ("keep", "png", "tiff", "jpeg", "webp", "npy")
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-ENSEMBLES = (1, 2, 4, 8)
 BACKENDS = ("local", "dask")
 ALL_GPUS = "cuda:all"
 
@@ -111,15 +108,7 @@ class BatchOptions:
     events: Path | None = None
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if hasattr(value, "item"):  # a number of NumPy's
-                object.__setattr__(self, each.name, value.item())
-        for name in ("include", "exclude"):  # a list is as good, and usual from a command line
-            value = getattr(self, name)
-            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value or ()))
-        if self.events is not None:
-            object.__setattr__(self, "events", Path(self.events))
+        settle(self)
         one_of("--exists", self.exists, EXISTS)
         one_of("--format", self.format, FORMATS)
         word_or_count("--jobs", self.jobs, ("auto",), 1)
@@ -128,25 +117,19 @@ class BatchOptions:
         within("--max-runtime", self.max_runtime, 0)
         within("--max-files", self.max_files, 1)
         within("--min-age", self.min_age, 0)
-        self._check_range_of_values()
+        check_range(self.white, self.black)
         self._check_shard()
         if {"/", "\\", "\0"} & set(self.suffix):
             raise UsageError(f"--suffix {self.suffix!r}: a suffix is part of a file name, it cannot hold a separator")
 
-    def _check_range_of_values(self) -> None:
-        for name in ("white", "black"):
-            value = getattr(self, name)
-            if value is not None and not math.isfinite(value):
-                raise UsageError(f"--{name} {value}: must be a finite number in the units of the files")
-        if self.white is not None and self.black is not None and self.white <= self.black:
-            raise UsageError(f"--white {self.white:g} must be above --black {self.black:g}")
-
     def _check_shard(self) -> None:
         if self.shard is None:
             return
-        if not (isinstance(self.shard, tuple) and list(map(type, self.shard)) == [int, int]):
+        shard = tuple(map(plain, self.shard)) if isinstance(self.shard, tuple | list) else ()
+        if list(map(type, shard)) != [int, int]:
             raise UsageError(f"--shard {self.shard!r}: must be two whole numbers, for example (0, 8)")
-        index, count = self.shard
+        object.__setattr__(self, "shard", shard)
+        index, count = shard
         if not 0 <= index < count:
             raise UsageError(f"--shard {index}/{count}: write i/n with i from 0 to n - 1, for example 0/8")
 
@@ -250,9 +233,6 @@ class RunOptions(BatchOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("save_residual", "save_uncertainty", "report"):
-            if (folder := getattr(self, name)) is not None:
-                object.__setattr__(self, name, Path(folder))
         one_of("--precision", self.precision, PRECISIONS)
         word_or_count("--tile", self.tile, ("auto", "none"), 1)
         word_or_count("--halo", self.halo, ("auto", "exact"), 0)
@@ -384,21 +364,3 @@ def processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def one_of(option: str, value: str | int, words: tuple[str | int, ...]) -> None:
-    if value not in words:
-        raise UsageError(f"{option} {value!r}: must be one of {', '.join(map(str, words))}")
-
-
-def word_or_count(option: str, value: str | int, words: tuple[str, ...], least: int) -> None:
-    if not (value in words if isinstance(value, str) else isinstance(value, int) and value >= least):
-        raise UsageError(f"{option} {value}: must be {' or '.join(words)} or a whole number from {least}")
-
-
-def within(option: str, value: float | None, least: float, most: float = math.inf) -> None:
-    if value is not None and not isinstance(value, Real):
-        raise UsageError(f"{option} {value!r}: must be a number")
-    if value is not None and not least <= value <= most:
-        limits = f"from {least:g} to {most:g}" if math.isfinite(most) else f"at least {least:g}"
-        raise UsageError(f"{option} {value:g}: must be {limits}")

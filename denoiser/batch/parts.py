@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 
 from denoiser.batch.flow import Stop
 from denoiser.batch.items import Action, Destination, Item
-from denoiser.batch.lock import FREE
 from denoiser.batch.manifest import Manifest, Stamp
 from denoiser.batch.names import STATE, shown
 from denoiser.batch.options import RunOptions, processors
@@ -33,6 +32,7 @@ from denoiser.batch.shared import Shared
 from denoiser.batch.writing import OLD_SECONDS, remove_leftovers
 from denoiser.errors import DenoiserError, OutputError, UnavailableError
 from denoiser.images import open_source
+from denoiser.lock import FREE
 from denoiser.progress import Progress
 
 if TYPE_CHECKING:

@@ -22,6 +22,7 @@ from denoiser.batch.verification import Verification, Verifier, combined
 from denoiser.batch.writing import Writer
 from denoiser.errors import UsageError
 from denoiser.progress import Progress, Silent
+from denoiser.settings import as_path, as_paths
 
 if TYPE_CHECKING:
     from denoiser.batch.auto import Network
@@ -79,13 +80,13 @@ def run(
     LockedError
         If another run is writing there.
     """
-    files = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    files = as_paths("INPUT", inputs)
     options = options or RunOptions()
     progress, stop = progress or Silent(), stop or Stop()
     path = None if options.dry_run else options.report
     if path is not None:
         page.check(path)
-    if any(is_address(each) for each in (*files, output)):
+    if any(is_address(each) for each in (*files, as_path("OUT", output))):
         from denoiser.batch import staging
 
         report = staging.run(files, output, options, progress, denoiser, stop)

@@ -12,7 +12,6 @@ import psutil
 
 from denoiser.batch.flow import Stop
 from denoiser.batch.items import Action, Destination, Item, Plan
-from denoiser.batch.lock import Lock, free_share
 from denoiser.batch.manifest import Manifest
 from denoiser.batch.names import STATE, shown
 from denoiser.batch.options import BatchOptions
@@ -25,6 +24,7 @@ from denoiser.batch.verification import Verification
 from denoiser.batch.writing import Writer, remove_leftovers
 from denoiser.errors import DenoiserError, ExitCode, Interrupted, OutputError
 from denoiser.images import SUFFIXES
+from denoiser.lock import Lock, free_share
 from denoiser.progress import Progress
 
 HEADERS_AHEAD = 512

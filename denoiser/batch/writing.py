@@ -20,7 +20,6 @@ from denoiser.batch import folders, names
 from denoiser.batch.checks import Checks
 from denoiser.batch.flow import Cancelled
 from denoiser.batch.job import CheckError, Job
-from denoiser.batch.lock import has_ended
 from denoiser.batch.manifest import Entry, Manifest, Stamp, fingerprint
 from denoiser.batch.names import shown
 from denoiser.batch.options import BatchOptions
@@ -31,6 +30,7 @@ from denoiser.errors import InputError, OutputError
 from denoiser.images import Header, Target, save
 from denoiser.images.image import Pixels
 from denoiser.images.pixels import deviation, join
+from denoiser.lock import has_ended
 
 OLD_SECONDS = 24 * 3600.0
 """A temporary file of another share, or of a run without a lock, is a dead run's when nobody wrote it for so long."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from denoiser.benchmark.holes import makes_holes
 from denoiser.errors import UsageError
 from denoiser.noise import PROTOCOLS, parse
+from denoiser.settings import ENSEMBLES, PRECISIONS, check_range, one_of, settle, within
 
 NONE = "none"
 
@@ -91,8 +92,10 @@ class BenchmarkOptions:
     report: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.protocol not in PROTOCOLS:
-            raise UsageError(f"protocol must be one of {', '.join(PROTOCOLS)}, not {self.protocol!r}")
+        settle(self)
+        one_of("--protocol", self.protocol, PROTOCOLS)
+        one_of("--precision", self.precision, PRECISIONS)
+        one_of("--ensemble", self.ensemble, ENSEMBLES)
         if unknown := set(self.classical) - {*CLASSICAL, NONE}:
             raise UsageError(
                 f"no classical method is called {', '.join(sorted(unknown))}; there are {', '.join(CLASSICAL)}, {NONE}"
@@ -100,12 +103,10 @@ class BenchmarkOptions:
         for words in (self.models, self.classical):
             if NONE in words and len(words) > 1:
                 raise UsageError(f"{NONE!r} stands alone, not beside {', '.join(w for w in words if w != NONE)}")
-        if self.crop is not None and self.crop < 1:
-            raise UsageError(f"crop must be at least 1 pixel, not {self.crop}")
-        if self.seed < 0:
-            raise UsageError(f"seed must be a whole number from 0, not {self.seed}")
-        if not self.max_drop >= 0:
-            raise UsageError(f"max-drop must be a number of dB from 0, not {self.max_drop}")
+        within("--crop", self.crop, 1)
+        within("--seed", self.seed, 0)
+        within("--max-drop", self.max_drop, 0)
+        check_range(self.white, self.black)
         self._check_ways()
         for spec in self.noise:
             parse(spec)

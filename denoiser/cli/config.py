@@ -55,7 +55,7 @@ def defaults(ctx: typer.Context, path: Path) -> dict[str, Any]:
     UsageError
         If the file is missing or not TOML, or holds a table or key that no command knows.
     """
-    tables = _read(path)
+    tables = _read(path, ctx.info_name or "run")
     commands = {name: command for name, command in _root(ctx).commands.items() if _takes_config(command)}
     for name, table in tables.items():
         if name not in commands:
@@ -65,7 +65,7 @@ def defaults(ctx: typer.Context, path: Path) -> dict[str, Any]:
     return {key.replace("-", "_"): _plain(value) for key, value in own.items()}
 
 
-def _read(path: Path) -> dict[str, dict[str, Any]]:
+def _read(path: Path, command: str) -> dict[str, dict[str, Any]]:
     import tomllib
 
     try:
@@ -76,7 +76,7 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not a TOML file ({error})") from error
     if loose := [key for key, value in data.items() if not isinstance(value, dict)]:
-        raise UsageError(f"{path}: the key {loose[0]!r} stands outside a table; put it below [run]")
+        raise UsageError(f"{path}: the key {loose[0]!r} stands outside a table; put it below [{command}]")
     return data
 
 

@@ -9,6 +9,7 @@ import typer
 from denoiser.cli import config
 from denoiser.errors import UsageError
 
+_MADE = ("noise", "gray", "clip", "patterns", "reduced")
 SOURCE = "denoiser.recipe"
 """In the meta data of a context: options that a recipe sets -> its file."""
 
@@ -40,6 +41,16 @@ def apply(ctx: typer.Context, name: str | None) -> str | None:
     ctx.meta[SOURCE] = dict.fromkeys(values.keys() - present.keys(), path)
     ctx.default_map = {**values, **present}
     return name
+
+
+def made_noise(ctx: typer.Context) -> str | None:
+    """The first option about noise that is made which a recipe sets, and nobody else; None where it sets none."""
+    return next((name for name in _MADE if name in ctx.meta.get(SOURCE, {}) and _is_default(ctx, name)), None)
+
+
+def _is_default(ctx: typer.Context, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "DEFAULT_MAP"
 
 
 def find(name: str) -> Path:

@@ -13,6 +13,7 @@ import typer
 from denoiser.cli import console, recipes
 from denoiser.cli import options as o
 from denoiser.cli.signals import stopping
+from denoiser.errors import UsageError
 
 if TYPE_CHECKING:
     from denoiser.training.watcher import Watch
@@ -168,6 +169,11 @@ def train(
         return stop.code is not None
 
     given = {key: value for key, value in locals().items() if key in OPTIONS}
+    if recipe and (noisy or self_supervised) and (made := recipes.made_noise(ctx)):
+        way = "--noisy" if noisy else "--self-supervised"
+        raise UsageError(
+            f"--recipe {recipe} makes noise on clean pictures (its {made}), {way} makes none: leave one out"
+        )
     quiet = quiet or os.environ.get("RANK", "0") != "0"  # under torchrun one process speaks for all
     stop = Stop()
     with (

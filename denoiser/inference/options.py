@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from denoiser.errors import UsageError
-from denoiser.models.ensemble import VIEWS
-from denoiser.models.needs import PRECISIONS
+from denoiser.settings import ENSEMBLES, PRECISIONS, one_of, settle, within, word_or_count
 
 
 @dataclass(frozen=True)
@@ -49,18 +47,10 @@ class InferenceOptions:
     ensemble: int = 1
 
     def __post_init__(self) -> None:
-        if self.precision not in ("auto", *PRECISIONS):
-            raise UsageError(f"precision must be auto or one of {', '.join(PRECISIONS)}, not {self.precision!r}")
-        _check_size("tile", self.tile, ("auto", "none"), least=1)
-        _check_size("halo", self.halo, ("auto", "exact"), least=0)
-        _check_size("batch", self.batch, ("auto",), least=1)
-        if self.ensemble not in VIEWS:
-            raise UsageError(f"ensemble must be one of {', '.join(map(str, VIEWS))}, not {self.ensemble!r}")
-        if self.max_memory is not None and not (isinstance(self.max_memory, int) and self.max_memory > 0):
-            raise UsageError(f"max-memory must be a whole number of bytes above 0, not {self.max_memory!r}")
-
-
-def _check_size(name: str, value: str | int, words: tuple[str, ...], least: int) -> None:
-    number = isinstance(value, int) and not isinstance(value, bool) and value >= least
-    if not number and value not in words:
-        raise UsageError(f"{name} must be {', '.join(words)} or a whole number of at least {least}, not {value!r}")
+        settle(self)
+        one_of("--precision", self.precision, PRECISIONS)
+        word_or_count("--tile", self.tile, ("auto", "none"), 1)
+        word_or_count("--halo", self.halo, ("auto", "exact"), 0)
+        word_or_count("--batch", self.batch, ("auto",), 1)
+        one_of("--ensemble", self.ensemble, ENSEMBLES)
+        within("--max-memory", self.max_memory, 1)

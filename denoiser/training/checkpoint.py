@@ -37,6 +37,8 @@ class Counters:
     """Best validation score so far, in dB."""
     stale: int = 0
     """Validations since then."""
+    measure: str = ""
+    """What the scores were measured by; empty where there were none."""
 
 
 def averaged_state(module: Network) -> dict[str, Tensor]:

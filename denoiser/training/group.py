@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from denoiser.errors import UsageError
+from denoiser.errors import DenoiserError, UsageError
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Group:
         if self.size == 1:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors]).div_(self.size)
-        dist.all_reduce(flat)
+        with self._together():
+            dist.all_reduce(flat)
         start = 0
         for tensor in tensors:
             tensor.copy_(flat[start : start + tensor.numel()].view(tensor.shape))
@@ -53,8 +54,19 @@ class Group:
         told = torch.tensor(values, dtype=torch.float64)
         if dist.get_backend() == "nccl":
             told = told.cuda()
-        dist.broadcast(told, src=0)
+        with self._together():
+            dist.broadcast(told, src=0)
         return tuple(told.tolist())
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """What fails here fails because another process has ended, whose own message says why."""
+        try:
+            yield
+        except RuntimeError as error:
+            raise DenoiserError(
+                f"process {self.rank} of {self.size}: another process of this run has ended; its message says why"
+            ) from error
 
 
 @contextmanager
@@ -66,9 +78,11 @@ def joined(device: torch.device) -> Iterator[Group]:
         return
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        yield Group(dist.get_rank(), size)
+        group = Group(dist.get_rank(), size)
+        yield group
         # Nobody leaves before rank 0 has saved. A process that ends right after a message can die of it: a thread of
         # gloo that then still lets go of a tensor needs the interpreter that is being taken down.
-        dist.barrier()
+        with group._together():
+            dist.barrier()
     finally:
         dist.destroy_process_group()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,6 +85,13 @@ class Learner:
             value.data.copy_(mean)
         copy.eval()
         return copy
+
+    @torch.inference_mode()
+    def is_finite(self) -> bool:
+        """Whether all weights, averages and moments are numbers: nothing else is worth keeping."""
+        moments = [value for state in self.optimizer.state.values() for value in state.values() if value.numel()]
+        sums = [value.float().sum() for value in (*self.state, *self.average, *moments)]
+        return all(math.isfinite(value) for value in torch.stack([each.cpu() for each in sums]).tolist())
 
     def save(self, path: Path) -> None:
         save_checkpoint(path, self.module, self.average, self.optimizer, self.counters)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,9 @@ from denoiser.training.store import PictureStore
 
 BOTTLENECKS = ("convdae", "convdae-long", "dae")
 """Architectures without a way around their bottleneck, which is what ``mask`` relies on."""
+
+DIM = 0.3
+"""Share of the range of files of more than 8 bits below which all values are a sign of another range."""
 
 Pictures = tuple[Sequence[Picture], Sequence[Picture]]
 """Those to learn from or clean ones, and their noisy partners where there are some."""
@@ -47,6 +51,8 @@ def prepare(
         held = held_data, held_partners
     elif options.val and leads:
         held = _read(options.val, options.val_noisy, 1, reading, progress)
+    if options.is_synthetic:
+        _warn_of_dim(options, data, progress)
     smaller = [copy for factor in options.reduced for copy in reduced(data, factor, max(options.crops))]
     store = PictureStore([*data, *smaller], device)
     objective: Objective
@@ -87,6 +93,22 @@ def _split(pictures: Sequence[Picture], options: TrainOptions) -> tuple[Sequence
     if pictures and not held:
         raise UsageError(f"--val-split {every} holds out one picture of {every}, but there are {len(pictures)}")
     return [picture for index, picture in enumerate(pictures) if index % every != every - 1], held
+
+
+def _warn_of_dim(options: TrainOptions, pictures: Sequence[Picture], progress: Progress) -> None:
+    """12-bit numbers in files of 16 bit: noise is made in parts of a range of which they fill a sixteenth."""
+    deep = [picture for picture in pictures if 0 < picture.step < 1 / 255]
+    if options.white is not None or not deep or len(deep) < len(pictures):
+        return
+    share = max(float(picture.pixels.max()) * picture.scale for picture in deep)
+    if share < DIM:
+        largest = math.ceil(share / max(picture.step for picture in deep))
+        bits = max(1, largest.bit_length())
+        progress.note(
+            f"{options.data}: the values fill {share:.1%} of the range of their files, and noise is made in parts of "
+            f"that range; give the value of white, such as --white {2**bits - 1}",
+            "warning",
+        )
 
 
 def _check_network(options: TrainOptions, module: Network, progress: Progress) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from torch import nn
 
 from denoiser.errors import UsageError
 from denoiser.inference import devices
+from denoiser.lock import Lock, NoLocksError
 from denoiser.progress import Progress, Silent
 from denoiser.training.checkpoint import Counters
 from denoiser.training.clock import Clock
@@ -22,8 +23,9 @@ from denoiser.training.data import TorchRandom
 from denoiser.training.group import Group, joined
 from denoiser.training.learner import Learner
 from denoiser.training.lessons import prepare
+from denoiser.training.objectives import Objective
 from denoiser.training.options import TrainOptions
-from denoiser.training.validate import Scores
+from denoiser.training.validate import Scores, Validation
 from denoiser.training.watcher import Watch, Watcher
 
 WARM_UP = 200
@@ -83,19 +85,22 @@ def train(
         learner = Learner.start(options, device, dtype)
         if options.resume:
             learner.resume(options.out / "checkpoint.safetensors")
-        return _train(options, learner, talk, should_stop, watch, group)
+        objective, validation = prepare(options, learner.module, device, talk, group.leads)
+        with _alone(options, talk) if group.leads else nullcontext():
+            return _train(options, learner, objective, validation, talk, should_stop, watch, group)
 
 
 def _train(
     options: TrainOptions,
     learner: Learner,
+    objective: Objective,
+    validation: Validation | None,
     progress: Progress,
     should_stop: Callable[[], bool],
     watch: Watch | None,
     group: Group,
 ) -> TrainResult:
     module, optimizer, mine = learner.module, learner.optimizer, group.share(options.batch)
-    objective, validation = prepare(options, module, learner.device, progress, group.leads)
     counters, clock = learner.counters, Clock(learner.counters.seconds)
     watcher = Watcher(options, learner, validation, clock, progress, watch) if group.leads else None
     random = TorchRandom(torch.Generator(learner.device))
@@ -143,6 +148,18 @@ def _check_out(options: TrainOptions) -> None:
             f"{options.out}: holds a run already ({' and '.join(there)}); add --resume to go on with it, or give "
             "another --out, or delete it"
         )
+
+
+@contextmanager
+def _alone(options: TrainOptions, progress: Progress) -> Iterator[None]:
+    """Keep other runs out of the folder, and look again whether one was there while the pictures were read."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(Lock(options.out, instead="give another --out"))
+        except NoLocksError as error:
+            progress.note(f"{error}".partition(";")[0] + "; let no other run write there", "warning")
+        _check_out(options)
+        yield
 
 
 @contextmanager

@@ -74,6 +74,10 @@ class Objective(Protocol):
         """A scalar."""
         ...
 
+    def distance(self, module: Network, batch: Batch) -> Tensor:
+        """How far the prediction is off, a scalar above 0: the loss, unless the architecture has its own."""
+        ...
+
 
 def root_mean_square(error: Tensor, where: Tensor | float = 1.0) -> Tensor:
     """Mean over crops of the root of the mean squared error.
@@ -104,8 +108,9 @@ class _Restoring:
 
     def loss(self, module: Network, batch: Batch) -> Tensor:
         own = module.objective(batch.noisy, batch.white, batch.target)
-        if own is not None:
-            return own
+        return self.distance(module, batch) if own is None else own
+
+    def distance(self, module: Network, batch: Batch) -> Tensor:
         return root_mean_square(batch.noisy - module(batch.noisy, batch.white).float() - batch.target)
 
 
@@ -166,8 +171,18 @@ class Mask(_Restoring):
         return _everywhere(picture * kept / (1 - dropped), picture, crops.white)
 
 
+class _Hiding:
+    """The loss of those that ask for pixels that the network does not see: how far the prediction is off."""
+
+    def loss(self, module: Network, batch: Batch) -> Tensor:
+        return self.distance(module, batch)
+
+    def distance(self, module: Network, batch: Batch) -> Tensor:
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class BlindSpot:
+class BlindSpot(_Hiding):
     """Noise2Void (Krull, Buchholz, Jug 2019): pixels are replaced by a neighbour, and the loss looks at those alone.
 
     A network cannot tell which pixels were replaced, so it learns to predict each from its surroundings. It needs noise
@@ -192,13 +207,13 @@ class BlindSpot:
         noisy = torch.where(where > 0, neighbour, picture)
         return Batch(noisy, picture, crops.white, where, crops.white.new_empty(count, 0))
 
-    def loss(self, module: Network, batch: Batch) -> Tensor:
+    def distance(self, module: Network, batch: Batch) -> Tensor:
         estimate = batch.noisy - module(batch.noisy, batch.white).float()
         return root_mean_square(estimate - batch.target, batch.where)
 
 
 @dataclass(frozen=True)
-class Neighbours:
+class Neighbours(_Hiding):
     """Neighbor2Neighbor (Huang et al. 2021): two thinned pictures of one, noise differs, content hardly does.
 
     From each cell of 2 x 2 pixels two that touch are drawn, one for the input, one for the target. The second term
@@ -214,7 +229,7 @@ class Neighbours:
         cells = (random.uniform((count, size // 2, size // 2)) * 8).long().clamp(max=7)
         return Batch(picture, picture, crops.white, torch.ones_like(crops.white), cells)
 
-    def loss(self, module: Network, batch: Batch) -> Tensor:
+    def distance(self, module: Network, batch: Batch) -> Tensor:
         one, other = _thinned(batch.noisy, batch.cells)
         with torch.no_grad():
             whole = batch.noisy - module(batch.noisy, batch.white).float()

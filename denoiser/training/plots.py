@@ -47,7 +47,9 @@ def draw_curves(metrics: Path, target: Path) -> None:
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     left.plot(*zip(*losses, strict=True), color="tab:blue", marker=".") if losses else None
-    left.set(title="training loss", xlabel="step", yscale="log")
+    # A likelihood, as that of vdae, may go below 0.
+    positive = all(loss > 0 for _, loss in losses)
+    left.set(title="training loss", xlabel="step", yscale="log" if positive else "linear")
     for label, points in scores.items():
         right.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
     right.set(title="validation", xlabel="step", ylabel="dB")

@@ -8,6 +8,7 @@ Where nobody knows the truth it is how well the network's own objective is met, 
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -57,6 +58,8 @@ class Validation(Protocol):
 
     is_psnr: bool
     """Whether the scores are PSNR against the truth."""
+    measure_id: str
+    """Differs where scores cannot be compared: a hash of the pictures and of how they are judged."""
 
     def measure(self, module: Network, device: torch.device, dtype: torch.dtype) -> tuple[Scores, list[Sample]]:
         """Scores in dB, and a few pictures to look at."""
@@ -116,6 +119,7 @@ class Synthetic(_AgainstTruth):
         self.others: dict[str, Noise] = {spec: kind for spec, kind in kinds.items() if kind.name not in GRAINS}
         grain = len(self.others) < len(kinds)
         self.levels = (*(map(str, SIGMAS) if grain else ()), *self.others)
+        self.measure_id = _hash(pictures, "synthetic", *self.levels)
 
     def examples(self) -> Iterator[tuple[str, str, list[_Example]]]:
         for protocol in PROTOCOLS:
@@ -154,6 +158,7 @@ class Pairs(_AgainstTruth):
 
     def __init__(self, noisy: Sequence[Picture], clean: Sequence[Picture]) -> None:
         self.pictures = list(zip(noisy, clean, strict=True))
+        self.measure_id = _hash([*noisy, *clean], "pairs")
 
     def examples(self) -> Iterator[tuple[str, str, list[_Example]]]:
         pairs = [
@@ -164,7 +169,7 @@ class Pairs(_AgainstTruth):
 
 
 class Unseen:
-    """Noisy pictures without truth: how well the objective is met on them, as 20 log10(1 / loss).
+    """Noisy pictures without truth: how well what is hidden is predicted, as 20 log10(1 / distance).
 
     Parameters
     ----------
@@ -186,21 +191,22 @@ class Unseen:
         self.name = name
         self.batch = batch
         self.size = size
+        self.measure_id = _hash(pictures, name, batch, size)
 
     @torch.inference_mode()
     def measure(self, module: Network, device: torch.device, dtype: torch.dtype) -> tuple[Scores, list[Sample]]:
-        losses = []
+        distances = []
         for index in range(UNSEEN_BATCHES):
             random = TorchRandom(torch.Generator(device).manual_seed(index))
             batch = self.objective.draw(self.batch, self.size, np.random.default_rng(index), random)
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                losses.append(float(self.objective.loss(module, batch)))
+                distances.append(float(self.objective.distance(module, batch)))
         samples = []
         for picture in self.pictures[:6]:
             noisy = _middle(picture.values, SAMPLE)
             restored = restore(module, noisy, picture.white, device, dtype)
             samples.append(Sample("noisy alone", _shown(noisy), _shown(restored)))
-        return {"prediction": {self.name: round(-20 * math.log10(mean(losses)), 4)}}, samples
+        return {"prediction": {self.name: round(-20 * math.log10(mean(distances)), 4)}}, samples
 
 
 @torch.inference_mode()
@@ -223,6 +229,14 @@ def restore(
 def score(result: Scores) -> float:
     """One number to choose a checkpoint by: the mean over protocols and noise levels, in dB."""
     return mean(value for row in result.values() for value in row.values())
+
+
+def _hash(pictures: Sequence[Picture], *how: object) -> str:
+    found = hashlib.blake2b(repr(how).encode(), digest_size=16)
+    for picture in pictures:
+        found.update(repr((picture.pixels.shape, picture.scale, picture.step, picture.white)).encode())
+        found.update(np.ascontiguousarray(picture.pixels).data)
+    return found.hexdigest()
 
 
 def _middle(values: NDArray[np.float32], side: int) -> NDArray[np.float32]:

@@ -108,6 +108,10 @@ class Watcher:
             self._begin_metrics()
             if not options.resume:
                 self.best.unlink(missing_ok=True)
+            elif validation:
+                self._compare_measures(validation)
+        if validation:
+            learner.counters.measure = validation.measure_id
 
     @property
     def has_seen_enough(self) -> bool:
@@ -164,11 +168,7 @@ class Watcher:
             return
         mean, elapsed = self.total / self.steps, now - self.logged
         if not math.isfinite(mean):
-            again, resume = ("from the last checkpoint ", "--resume ") if self.checkpoint.is_file() else ("", "")
-            raise DenoiserError(
-                f"the loss became {mean} at step {counters.step}: the run diverged; start again {again}with a lower "
-                f"learning rate, for example {resume}--lr {self.options.lr / 3:.2g}"
-            )
+            raise self._diverged(f"the loss became {mean}")
         rate = self.steps * self.options.batch / max(elapsed, 1e-9)
         if self.watch:
             left = counters.seconds * (1 - done) / done if done > 0 else math.inf
@@ -205,9 +205,30 @@ class Watcher:
         module = self.learner.averaged()
         weights.save(path, module, make_card(module, self.options, self.learner.counters, psnr))
 
+    def _diverged(self, sign: str) -> DenoiserError:
+        again, resume = ("from the last checkpoint ", "--resume ") if self.checkpoint.is_file() else ("", "")
+        return DenoiserError(
+            f"{sign} at step {self.learner.counters.step}: the run diverged; start again {again}with a lower learning "
+            f"rate, for example {resume}--lr {self.options.lr / 3:.2g}"
+        )
+
     def _save_checkpoint(self) -> None:
+        if not self.learner.is_finite():  # the loss is that of the weights before the last step
+            raise self._diverged("weights became too large for numbers")
         with self._writing():
             self.learner.save(self.checkpoint)
+
+    def _compare_measures(self, validation: Validation) -> None:
+        """Scores that were measured on other pictures, or in another way, say nothing of those to come."""
+        counters = self.learner.counters
+        if counters.measure in ("", validation.measure_id):
+            return
+        counters.best, counters.stale = float("-inf"), 0
+        self.best.unlink(missing_ok=True)
+        self.progress.note(
+            "the pictures or the noise to validate on are not those of before: the best state is chosen anew from here",
+            "warning",
+        )
 
     def _begin_metrics(self) -> None:
         """A new file; or, after a kill, the old one without the lines of steps that will be done again."""

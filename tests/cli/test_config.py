@@ -118,7 +118,7 @@ def test_any_text_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, t
     path = tmp_path_factory.mktemp("toml") / "x.toml"
     path.write_text(text, encoding="utf-8", newline="")
     try:
-        tables = config._read(path)
+        tables = config._read(path, "run")
     except UsageError as error:
         assert str(path) in str(error)
     else:

@@ -126,7 +126,7 @@ def test_stopped_at_a_limit(
 
 
 def test_locked(pictures: Path, tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    from denoiser.batch.lock import Lock
+    from denoiser.lock import Lock
 
     out = tmp_path / "out"
     with Lock(out):

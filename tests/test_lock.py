@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from denoiser.batch.lock import Lock, free_share, has_ended
 from denoiser.batch.names import temporary, temporary_share
 from denoiser.batch.writing import remove_leftovers
 from denoiser.errors import ExitCode, LockedError, OutputError
+from denoiser.lock import Lock, free_share, has_ended
 
 HOLDER = """
 import sys
 from pathlib import Path
-from denoiser.batch.lock import Lock, free_share, has_ended
+from denoiser.lock import Lock, free_share, has_ended
 from denoiser.batch.names import temporary, temporary_share
 from denoiser.batch.writing import remove_leftovers
 with Lock(Path(sys.argv[1])):
@@ -81,7 +81,7 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def flock(file: int, shared: bool) -> None:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr("denoiser.batch.lock._acquire", flock)
+    monkeypatch.setattr("denoiser.lock._acquire", flock)
     with pytest.raises(OutputError, match="--no-lock"):
         Lock(tmp_path).__enter__()
 

@@ -16,9 +16,10 @@ from types import TracebackType
 
 import psutil
 
-from denoiser.batch.names import STATE, shown
-from denoiser.errors import LockedError, OutputError
+from denoiser.errors import LockedError, OutputError, shown
 
+STATE = ".denoiser"
+"""Directory in an output directory that the lock lies in."""
 WINDOWS_OFFSET = 1 << 30
 """Windows locks forbid reading: lock a byte far behind the text, so that others can read who holds it."""
 
@@ -64,6 +65,13 @@ def _machine() -> str:
     return hashlib.blake2b("/".join(known).encode(), digest_size=4).hexdigest()
 
 
+UNLOCKED = "give --no-lock if you know that they do not touch the same files"
+
+
+class NoLocksError(OutputError):
+    """The file system of an output directory has no locks."""
+
+
 class Lock:
     """The lock on an output directory, a context manager.
 
@@ -76,18 +84,23 @@ class Lock:
         The output directory; it is made where it is missing.
     share : str
         Name of the share, empty for a run over all files.
+    instead : str
+        What can be done instead of waiting, for the message.
 
     Raises
     ------
     LockedError
         On entering, if another run holds it.
+    NoLocksError
+        On entering, if the file system knows no locks.
     OutputError
-        On entering, if the directory cannot be written, or its file system knows no locks.
+        On entering, if the directory cannot be written.
     """
 
-    def __init__(self, root: Path, share: str = "") -> None:
+    def __init__(self, root: Path, share: str = "", instead: str = UNLOCKED) -> None:
         self.root = root
         self.share = share
+        self.instead = instead
         self._files: list[int] = []
 
     def __enter__(self) -> Lock:
@@ -118,10 +131,9 @@ class Lock:
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK, errno.EDEADLK):
                 raise LockedError(
-                    f"{shown(self.root)}: another run is writing there{_holder(path)}; wait for it, or give "
-                    "--no-lock if you know that they do not touch the same files"
+                    f"{shown(self.root)}: another run is writing there{_holder(path)}; wait for it, or {self.instead}"
                 ) from error
-            raise OutputError(
+            raise NoLocksError(
                 f"{shown(self.root)}: its file system has no locks ({error.strerror}); give --no-lock and see to it "
                 "that one run at a time writes there"
             ) from error
