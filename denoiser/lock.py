@@ -109,6 +109,7 @@ class Lock:
             self._take("lock", shared=bool(self.share))
             if self.share:
                 self._take(f"lock-{self.share}", shared=False)
+                self._check_others()
         except OSError as error:
             self._release()
             raise OutputError(f"{shown(self.root)}: cannot be written ({error.strerror})") from error
@@ -141,6 +142,25 @@ class Lock:
         os.ftruncate(file, 0)
         os.lseek(file, 0, os.SEEK_SET)
         os.write(file, json.dumps(record).encode())
+
+    def _check_others(self) -> None:
+        """Shares of another number of shares would do files of this one."""
+        number = self.share.partition("of")[2]
+        if not number:
+            return
+        for path in sorted((self.root / STATE).glob("lock-*of*")):
+            if path.name.partition("of")[2] == number:
+                continue
+            file = os.open(path, os.O_RDWR)
+            try:
+                _acquire(file, shared=False)
+            except OSError as error:
+                raise LockedError(
+                    f"{shown(self.root)}: a run of share {path.name.removeprefix('lock-').replace('of', ' of ')} is "
+                    f"writing there{_holder(path)}, and this one is of {number} shares; wait for it, or {self.instead}"
+                ) from error
+            finally:
+                os.close(file)
 
     def _release(self) -> None:
         # Closing releases. The file stays: removing it would let two others lock two different files.

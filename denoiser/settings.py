@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 from pathlib import Path
@@ -17,6 +18,8 @@ from denoiser.errors import UsageError
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 ENSEMBLES = (1, 2, 4, 8)
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""A scheme has two letters at least, a drive of Windows one."""
 
 
 def plain(value: Any) -> Any:
@@ -45,20 +48,45 @@ def option(field: str) -> str:
     return f"--{field.replace('_', '-')}"
 
 
-def as_path(name: str, given: Any) -> str:
-    """A path as text.
+def as_text(name: str, given: Any, wanted: str = "text") -> str:
+    """Text, or a path as text.
 
     Raises
     ------
     UsageError
         If it is something else, such as bytes.
     """
-    return _text(name, given, "a path")
+    text = os.fspath(given) if isinstance(given, str | os.PathLike) else None
+    if not isinstance(text, str):
+        raise UsageError(f"{name} {given!r}: must be {wanted}")
+    return text
+
+
+def as_path(name: str, given: Any) -> str:
+    """A path as text; errors are those of :func:`as_text`."""
+    return as_text(name, given, "a path")
 
 
 def as_paths(name: str, given: Any) -> list[str]:
-    """One path, or several, as text; errors are those of :func:`as_path`."""
+    """One path, or several, as text; errors are those of :func:`as_text`."""
     return [as_path(name, each) for each in _each(given)]
+
+
+def on_disk(name: str, path: str | os.PathLike[str]) -> None:
+    """Refuse the address of an object store, which as a path would be a folder ``s3:``.
+
+    Raises
+    ------
+    UsageError
+        If it is one.
+    """
+    text = os.fspath(path)
+    if _ADDRESS.match(text):
+        address = text if "://" in text else text.replace(":/", "://", 1)  # paths lose one of the slashes
+        raise UsageError(
+            f"{name} {address}: names an object store, where only INPUT and OUT of `denoiser run` may be; give a path, "
+            "and copy what is there before or afterwards"
+        )
 
 
 def _settled(option: str, value: Any, annotation: str) -> Any:
@@ -100,22 +128,17 @@ def _number(option: str, value: Any) -> Any:
     return value
 
 
-def _text(option: str, value: Any, wanted: str = "text") -> str:
-    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
-    if not isinstance(text, str):
-        raise UsageError(f"{option} {value!r}: must be {wanted}")
-    return text
-
-
 def _path(option: str, value: Any) -> Path:
-    return Path(as_path(option, value))
+    path = as_path(option, value)
+    on_disk(option, path)
+    return Path(path)
 
 
 _KINDS: dict[str, Callable[[str, Any], Any]] = {
     "bool": _truth,
     "int": _whole,
     "float": _number,
-    "str": _text,
+    "str": as_text,
     "Path": _path,
 }
 """Annotation -> what makes a value of it."""
@@ -143,8 +166,8 @@ def within(option: str, value: float | None, least: float, most: float = math.in
 
 def check_range(white: float | None, black: float | None) -> None:
     """Refuse values of white and black that are no numbers, or that leave nothing between them."""
-    for name, value in (("white", white), ("black", black)):
-        if value is not None and not math.isfinite(value):
-            raise UsageError(f"--{name} {value}: must be a finite number in the units of the files")
+    for name, value in (("--white", white), ("--black", black)):
+        if value is not None and not math.isfinite(_number(name, plain(value))):
+            raise UsageError(f"{name} {value}: must be a finite number in the units of the files")
     if white is not None and black is not None and white <= black:
         raise UsageError(f"--white {white:g} must be above --black {black:g}")

@@ -109,3 +109,11 @@ def test_their_temporary_files_are_removed_by_the_next_run(tmp_path: Path) -> No
         path.write_bytes(b"half")
     assert remove_leftovers([tmp_path / "c.npy"], None) == 1
     assert sorted(tmp_path.iterdir()) == [alive]
+
+
+def test_another_number_of_shares_is_another_run(tmp_path: Path) -> None:
+    told = r"share 0 of 2 is writing there .* this one is of 3 shares"
+    with Lock(tmp_path, "0of2"), Lock(tmp_path, "1of2"), pytest.raises(LockedError, match=told):
+        Lock(tmp_path, "0of3").__enter__()
+    with Lock(tmp_path, "0of3"):  # those of before have ended
+        pass

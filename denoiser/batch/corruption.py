@@ -30,13 +30,13 @@ from denoiser.batch.session import Session
 from denoiser.batch.writing import Writer, output_error
 from denoiser.errors import OutputError, UsageError
 from denoiser.images import SUFFIXES, Header, Page
-from denoiser.images.arrays import MOST_CHANNELS
+from denoiser.images.arrays import as_pages, page_of
 from denoiser.images.image import Pixels
 from denoiser.images.metadata import Metadata
 from denoiser.images.pixels import ValueRange, join, split, value_range
 from denoiser.noise import Noise, NumpyRandom, parse
 from denoiser.progress import Progress, Silent
-from denoiser.settings import as_paths
+from denoiser.settings import as_paths, as_text, check_range
 
 SIDECAR = "corruption.json"
 SIDECAR_SCHEMA = "denoiser.corruption/1"
@@ -104,7 +104,7 @@ def corrupt(
     white, black : float or None
         Values of white and black; None is the container's range for integers, 1 and 0 for floats.
     alpha : bool
-        Whether the last channel is alpha, which is left alone.
+        True where the last channel is alpha, which is left alone.
 
     Returns
     -------
@@ -116,31 +116,19 @@ def corrupt(
     UsageError
         If the specification, the shape or the type is wrong.
     """
-    kind = parse(noise)
+    kind = parse(as_text("noise", noise))
     if not isinstance(seed, int | np.integer) or seed < 0:
         raise UsageError(f"seed {seed!r}: must be a whole number, at least 0")
-    if not isinstance(alpha, bool | np.bool_):
-        raise UsageError(f"alpha {alpha!r}: True where the last channel is alpha, else False")
+    pages = as_pages(array)
     array = np.asarray(array)
-    if array.ndim == 3 and array.shape[2] > MOST_CHANNELS:
-        raise UsageError(
-            f"an array of shape {array.shape} may be a stack of gray pictures or one of {array.shape[2]} channels: "
-            "give array[..., None] for the stack, or array[None] for the picture"
-        )
-    # Arithmetic is in float64 at most, which does not hold every 64-bit integer.
-    number = array.dtype.kind in "iuf" and array.dtype.itemsize <= (8 if array.dtype.kind == "f" else 4)
-    if array.ndim not in (2, 3, 4) or not number or 0 in array.shape:
-        raise UsageError(
-            f"an array of shape {array.shape} and type {array.dtype} is no picture; give integers of at most 32 "
-            "bits, or floats, of shape (H, W), (H, W, C) or (N, H, W, C)"
-        )
-    stack = array.reshape((1,) * (array.ndim != 4) + array.shape + (1,) * (array.ndim == 2))  # (N, H, W, C)
-    height, width, channels = stack.shape[1:]
-    page = Page(height, width, channels, array.dtype, alpha and channels > 1)
+    page = page_of(pages, alpha)
+    if not pages.size:
+        raise UsageError(f"an array of shape {array.shape} is no picture: it has no pixels")
+    check_range(white, black)
     values = value_range(array.dtype, white, black)
     made = [
         corrupt_page(pixels, page, kind, np.random.default_rng([seed, index]), values)[0]
-        for index, pixels in enumerate(stack)
+        for index, pixels in enumerate(pages)
     ]
     return np.stack(made).reshape(array.shape).astype(array.dtype, copy=False)  # with its byte order
 
@@ -248,7 +236,7 @@ class _Writer(Writer):
             "seed": o.seed,
             "float": o.float,
             "source": shown(job.item.relative),
-            "white": values.white,
+            "white": 1.0 if values.white is None else values.white,
             "black": values.black,
             **job.checks,
         }

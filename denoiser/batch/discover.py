@@ -14,9 +14,10 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
 from denoiser.batch import folders
-from denoiser.batch.names import is_hidden, shown
+from denoiser.batch.names import STATE, is_hidden, shown
 from denoiser.errors import InputError, UsageError
 from denoiser.images import SUFFIXES, is_store, signature
+from denoiser.settings import on_disk
 
 Identity = tuple[int, int]
 """(st_dev, st_ino): what makes two paths one file."""
@@ -61,12 +62,15 @@ class Discovery:
         Whether there is one argument and it names one file, so that the output may be a file.
     roots : list of Path
         Directories among the arguments.
+    made : list of Path
+        Directories below these that earlier runs have written into.
     """
 
     files: list[Found] = field(default_factory=list)
     ignored: int = 0
     single: bool = False
     roots: list[Path] = field(default_factory=list)
+    made: list[Path] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -100,14 +104,25 @@ class Rules:
 def _fits(relative: str, pattern: str) -> bool:
     """Whether a place matches a glob: by its name, or by the whole of it where the glob has a slash.
 
-    ``**/`` at the beginning stands for no directory as well, a slash at the end for the directory and all below it.
+    ``**/`` stands for no directory as well, a slash at the end for the directory and all below it. What is written as
+    the place itself is meant, also where it holds brackets.
     """
+    pattern = pattern.removeprefix("./")
     if "/" not in pattern:
-        return fnmatch.fnmatch(PurePosixPath(relative).name, pattern)
+        name = PurePosixPath(relative).name
+        return name == pattern or fnmatch.fnmatch(name, pattern)
     path = pattern.strip("/")
-    ways = [path, path.removeprefix("**/")]
+    ways = _without_folders(path)
     ways += [f"{way}/*" for way in ways] if pattern.endswith("/") else []
-    return any(fnmatch.fnmatch(relative, way) for way in ways)
+    return relative == path or any(fnmatch.fnmatch(relative, way) for way in ways)
+
+
+def _without_folders(pattern: str) -> list[str]:
+    """A glob, with each of its ``**/`` and without."""
+    head, stars, tail = pattern.partition("**/")
+    if not stars:
+        return [pattern]
+    return [f"{head}{between}{rest}" for rest in _without_folders(tail) for between in (stars, "")]
 
 
 def discover(inputs: Sequence[str | Path], rules: Rules) -> Discovery:
@@ -180,6 +195,7 @@ def _globbed(argument: str, keep_folders: bool) -> Iterator[tuple[Path, str]]:
     Entries of a list that are relative keep their folders (as ``rsync --files-from`` does): names in
     a list are seldom unique.
     """
+    on_disk("INPUT", argument)
     path = Path(argument)
     if os.path.lexists(argument) or not glob.has_magic(argument):
         place = PurePath(os.path.normpath(argument))
@@ -257,6 +273,8 @@ def _listed(place: _Folder, rules: Rules, result: Discovery, waiting: list[_Fold
         return
     for entry in listed:
         relative = prefix + entry.name
+        if entry.name == STATE and len(above) > 1:
+            result.made.append(folder)
         if is_hidden(entry.name) or _has_hidden_attribute(entry) or rules.excludes(relative):
             result.ignored += not _is_directory(entry)
             continue

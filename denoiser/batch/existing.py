@@ -73,8 +73,9 @@ class Decider:
 
     def _ripe(self, item: Item) -> Item:
         age = self.now - item.stamp.mtime_ns / 1e9
-        if 0 <= age < self.options.min_age:
-            return _skip(item, f"changed {age:.0f} s ago and may still be written; the next run does it (--min-age)")
+        if abs(age) < self.options.min_age:  # clocks of file servers may be ahead
+            when = f"{age:.0f} s ago" if age >= 0 else f"{-age:.0f} s from now, by its time,"
+            return _skip(item, f"changed {when} and may still be written; the next run does it (--min-age)")
         return item
 
     def _existing(self, item: Item, there: Stamp | None) -> Item:

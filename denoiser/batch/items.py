@@ -11,7 +11,7 @@ from denoiser.batch.manifest import Entry, Stamp
 from denoiser.batch.names import shown
 from denoiser.errors import UsageError
 from denoiser.images import SUFFIXES, is_store
-from denoiser.settings import as_path
+from denoiser.settings import as_path, on_disk
 
 FOREIGN = frozenset(
     {
@@ -62,6 +62,7 @@ class Destination:
         """
         if not as_path("OUT", output):  # as a path it would be the current directory
             raise UsageError("OUT is empty (a variable that is not set?); the current directory is . (a dot)")
+        on_disk("OUT", output)
         path = Path(output)
         if SUFFIXES.get(path.suffix.lower()) != "zarr" and (path.is_dir() or str(output).endswith(("/", os.sep))):
             return cls(path)
@@ -150,12 +151,15 @@ class Plan:
         Image files that the inputs hold, over all shares.
     ignored : int
         Files that were passed over.
+    made : tuple of Path
+        Directories below the inputs that earlier runs have written into.
     """
 
     items: tuple[Item, ...]
     root: Path
     found: int
     ignored: int
+    made: tuple[Path, ...] = ()
 
     @property
     def work(self) -> tuple[Item, ...]:

@@ -58,7 +58,7 @@ def make_plan(
         items = share_out(items, *options.shard)
     decided = Decider(destination, options, key, manifest).decide(items)
     readable = sum(not each.failure for each in found.files)
-    return Plan(tuple(decided), destination.root, readable, found.ignored)
+    return Plan(tuple(decided), destination.root, readable, found.ignored, tuple(found.made))
 
 
 def _rules(inputs: Sequence[str | Path], destination: Destination, options: BatchOptions, manifest: Manifest) -> Rules:

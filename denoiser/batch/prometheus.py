@@ -17,6 +17,7 @@ from typing import Any
 from denoiser.batch.names import shown
 from denoiser.batch.report import Report, Status
 from denoiser.errors import DenoiserError, ExitCode, Interrupted, OutputError
+from denoiser.settings import on_disk
 
 SUCCESS = "denoiser_last_success_timestamp_seconds"
 
@@ -34,6 +35,7 @@ class Textfile:
 
     def __init__(self, path: Path | None, job: str) -> None:
         if path is not None:
+            on_disk("--prometheus", path)
             from denoiser.images.formats import check_no_picture  # loads libraries
 
             check_no_picture(path, "--prometheus")
@@ -84,8 +86,7 @@ class Textfile:
         lines = self._metric("denoiser_last_run_timestamp_seconds", "When the last run ended.", now)
         lines += self._metric("denoiser_last_run_exit_code", "Its exit code; 0 is a full success.", int(code))
         success = now if code is ExitCode.OK else self._last_success()
-        if success is not None:
-            lines += self._metric(SUCCESS, "When a run last ended with exit code 0.", success)
+        lines += self._metric(SUCCESS, "When a run last ended with exit code 0; 0 before the first one.", success)
         if report is None:
             return "\n".join([*lines, ""])
         totals = report.totals()
@@ -104,11 +105,14 @@ class Textfile:
     def _head(name: str, meaning: str) -> list[str]:
         return [f"# HELP {name} {meaning}", f"# TYPE {name} gauge"]
 
-    def _last_success(self) -> float | None:
-        """What the file of the run before says, so that a failure does not make it forgotten."""
+    def _last_success(self) -> float:
+        """What the file of the run before says, so that a failure does not make it forgotten; 0 without one.
+
+        A job that has never succeeded would otherwise have no such series, and no alert that compares it.
+        """
         assert self.path is not None
         try:
             lines: Any = self.path.read_text(encoding="utf-8").splitlines()
-            return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{SUCCESS}{{")), None)
+            return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{SUCCESS}{{")), 0.0)
         except (OSError, ValueError):
-            return None
+            return 0.0

@@ -184,7 +184,14 @@ class Session:
     def _plan(self) -> Plan:
         manifest = self._own_manifest()
         manifest.load()
-        return make_plan(self.inputs, self.destination, self.options, self.key, manifest)
+        plan = make_plan(self.inputs, self.destination, self.options, self.key, manifest)
+        for folder in plan.made:
+            self.progress.note(
+                f"{shown(folder)}: an earlier run has written there, and its outputs are read like other pictures; "
+                f"leave them out with --exclude '{shown(folder.name)}/' if that is not meant",
+                "warning",
+            )
+        return plan
 
     def _open_manifest(self, plan: Plan, held: ExitStack) -> None:
         news = [item.refresh for item in plan.items if item.refresh]
@@ -284,7 +291,9 @@ class Session:
         if self.stop.code is not None:
             return self.stop.code, INTERRUPTED
         limit = "--max-files" if self.options.max_files and len(plan.work) > self.options.max_files else "--max-runtime"
-        return ExitCode.STOPPED, f"stopped at {limit}; the next run goes on"
+        if self.options.exists == "skip":
+            return ExitCode.STOPPED, f"stopped at {limit}; the next run goes on"
+        return ExitCode.STOPPED, f"stopped at {limit}; only with --exists skip does the next run go on from here"
 
 
 def _planned(item: Item) -> FileResult:

@@ -25,6 +25,10 @@ SAMPLE_CROP = 192
 """Pixels: a benchmark of the samples with all bundled models takes less than a minute and a half on two cores."""
 
 
+OUTSIDE = 0.01
+"""Share of a float picture's values that may lie far outside 0 to 1 (hot pixels do)."""
+
+
 @dataclass(frozen=True)
 class Ref:
     """One page of a file, not read yet."""
@@ -219,9 +223,18 @@ def read_source(subject: Subject, options: BenchmarkOptions) -> Picture:
         If it is damaged, holds NaN or infinite pixels, or is of floats whose range nobody has told.
     """
     stored = _read(subject.source, options)
-    found = value_range(stored.dtype, options.white, options.black)
+    try:
+        found = value_range(stored.dtype, options.white, options.black)
+    except UsageError as error:  # of this file alone
+        raise InputError(f"{subject.name}: {error}") from error
     if found.white is None:
-        raise InputError(f"{subject.name}: floating-point pixels have no range of their own; give --white")
+        if np.mean((stored < -0.5) | (stored > 1.5)) > OUTSIDE:
+            least, largest = float(stored.min()), float(stored.max())
+            raise InputError(
+                f"{subject.name}: floating-point pixels from {least:g} to {largest:g} have no range of their own; give "
+                "--white, and --black where that is not 0"
+            )
+        found = ValueRange(0.0 if options.black is None else options.black, 1.0)  # as `denoiser corrupt` counts them
     if stored.dtype.kind == "f":
         return Picture(_in_range(stored, found), found, None)
     return Picture(stored, found, found.span)

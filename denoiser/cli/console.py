@@ -17,7 +17,8 @@ from typing import Any, Protocol, TextIO
 
 import typer
 
-from denoiser.errors import DenoiserError, OutputError
+from denoiser.errors import DenoiserError, ExitCode, OutputError
+from denoiser.settings import on_disk
 
 LEVELS = {"debug": 0, "info": 1, "summary": 2, "warning": 2, "error": 3}
 """``summary``: the one line at the end, shown wherever warnings are."""
@@ -199,6 +200,8 @@ def talking(
     OutputError
         If the log file cannot be written; where that shows later, when all is done.
     """
+    if log_file is not None:
+        on_disk("--log-file", log_file)
     watched = is_watched()
     least = "error" if quiet else "debug" if verbose else "info" if watched or rare else "warning"
     meter: Meter = Lines(quiet)
@@ -277,11 +280,11 @@ def to_stdout() -> Iterator[None]:
     try:
         yield
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever reads has seen enough
-        raise
     except OSError as error:
         # Python tries once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):  # whoever reads has seen enough, and is told nothing
+            raise typer.Exit(ExitCode.OUTPUT) from error
         raise OutputError(f"stdout cannot be written ({error.strerror})") from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -44,9 +45,11 @@ def show(report: EstimateReport) -> None:
             min_width=LEAST_WIDTH if file else None,
         )
     table.columns[1].justify = table.columns[-1].justify = "left"
+    folders = [each.source.parent for each in report.files]
+    above = os.path.commonpath(folders) if len({each.is_absolute() for each in folders}) == 1 else ""
     for each in report.files:
         for page in each.pages:
-            table.add_row(*(Text(cell) for cell in _cells(each, page)))
+            table.add_row(*(Text(cell) for cell in _cells(os.path.relpath(each.source, above or "."), each, page)))
     console = Console()
     console.width = max(console.width, LEAST_CONSOLE)  # cut figures would be other figures
     console.print(table)
@@ -54,8 +57,9 @@ def show(report: EstimateReport) -> None:
     console.print(Text("corr.: correlation of the noise of neighbours, horizontally and vertically", style="dim"))
 
 
-def _cells(file: FileEstimate, page: PageEstimate) -> list[str]:
-    name = shown(file.source.name)
+def _cells(place: str, file: FileEstimate, page: PageEstimate) -> list[str]:
+    """A page's row; ``place`` is the file below the folder that holds all of them."""
+    name = shown(place)
     channels = page.estimate.channels
     columns = (
         (_name(index, len(channels)) for index in range(len(channels))),

@@ -77,14 +77,16 @@ def run(
     from denoiser import batch as core
     from denoiser.cli import signals, streams, summary
 
-    options = core.RunOptions(**o.chosen(ctx, core.RunOptions), lock=not no_lock)
-    if json and output == streams.STREAM:
-        raise UsageError("--json and the image would both go to stdout; write the image to a file, or use --events")
-    if from_file is not None:
-        inputs = [*inputs, f"@{from_file}"]
-    if not inputs:
-        raise UsageError("INPUT is missing: denoiser run INPUT... OUT, or denoiser run --from-file FILE OUT")
-    stop, metrics = core.Stop(), core.Textfile(prometheus, output)
+    chosen = o.chosen(ctx, core.RunOptions)
+    stop, metrics = core.Stop(), core.Textfile(None if chosen.get("dry_run") else prometheus, output)
+    with metrics.recording():
+        options = core.RunOptions(**chosen, lock=not no_lock)
+        if json and output == streams.STREAM:
+            raise UsageError("--json and the image would both go to stdout; write the image to a file, or use --events")
+        if from_file is not None:
+            inputs = [*inputs, f"@{from_file}"]
+        if not inputs:
+            raise UsageError("INPUT is missing: denoiser run INPUT... OUT, or denoiser run --from-file FILE OUT")
     with (
         metrics.recording(),
         console.talking(quiet, verbose, log_file, not no_progress, debug) as talk,

@@ -48,7 +48,8 @@ def line(report: Report, with_message: bool = True) -> str:
     words |= {"skipped": "skipped", "failed": "failed"}
     counts = [f"{totals[key]:,} {word}" for key, word in words.items() if totals[key]]
     counts += [f"{totals['left']:,} left for the next run"] if totals["left"] else []
-    text = ", ".join(counts)
+    shard = report.options.get("shard")
+    text = (f"share {shard[0]} of {shard[1]}: " if shard else "") + ", ".join(counts)
     if report.estimate is not None:
         text += f": {report.megapixels:,.1f} MP, about {console.duration(report.estimate)}"
     elif totals["done"]:

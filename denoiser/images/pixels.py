@@ -77,13 +77,19 @@ def value_range(
     Raises
     ------
     UsageError
-        If white does not lie above black.
+        If white does not lie above black, or one of them beyond what the container holds.
     """
     dtype = np.dtype(dtype)
     least, largest, clips = 0.0, None, True
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
         least, largest = float(limits.min), float(limits.max)
+        for name, value in (("white", white), ("black", black)):
+            if value is not None and not least <= value <= largest:
+                raise UsageError(
+                    f"{name} {value:g} lies beyond the values of {dtype.name}, {limits.min} to {limits.max}; leave "
+                    f"such files out (--include, --exclude), or do them without --{name}"
+                )
         if not bounded and dtype.itemsize > 1:
             least, largest, clips = 0.0, largest - least, white is not None
     found = ValueRange(least if black is None else float(black), largest if white is None else float(white), clips)

@@ -268,7 +268,10 @@ def _read(path: Path, reading: Reading) -> list[Picture]:
     pictures = []
     for index, (page, stored) in enumerate(read):
         name = f"{path}[{index}]" if len(read) > 1 else str(path)
-        found = px.value_range(page.dtype, reading.white, reading.black, bounded=reading.bounded)
+        try:
+            found = px.value_range(page.dtype, reading.white, reading.black, bounded=reading.bounded)
+        except UsageError as error:
+            raise InputError(f"{name}: {error}") from error
         if found.white is None and reading.floats is not None:
             found = reading.floats
         planes, note = px.split(stored, page, found)

@@ -342,6 +342,14 @@ def test_arrays_of_events_with_declared_values() -> None:
         corrupt(np.zeros((4, 4), np.uint64), "gaussian")
     with pytest.raises(UsageError, match="alpha"):
         corrupt(frames, "gaussian", alpha=3)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="besides alpha"):
+        corrupt(frames, "gaussian", alpha=True)
+    with pytest.raises(UsageError, match="a mask would be lost"):
+        corrupt(np.ma.masked_greater(np.arange(256.0).reshape(16, 16), 9), "gaussian")
+    with pytest.raises(UsageError, match="noise 5: must be text"):
+        corrupt(frames, 5)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="--white 'x': must be a number"):
+        corrupt(frames, "gaussian", white="x")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -533,3 +533,49 @@ def test_no_two_targets_are_equal_or_the_plan_is_refused(files: set[tuple[str, s
             return
     names = [item.target for item in made.items]
     assert len(set(names)) == len(names) == len(files)
+
+
+# What only looks like a path, and what only looks new.
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/in", "s3:/bucket/in", "gs://bucket/a.png"])
+def test_addresses_of_stores_make_no_folders(address: str) -> None:
+    """What reaches the plan as an address would be a folder ``s3:``."""
+    touch("in/a.png")
+    Path("list.txt").write_text(f"{address}\n")
+    for inputs, output in ((address, "out"), ("@list.txt", "out"), ("in", address)):
+        with pytest.raises(UsageError, match=r"names an object store, where only INPUT and OUT of `denoiser run` may"):
+            plan(inputs, output)
+    for field in ("report", "events", "save_residual"):
+        with pytest.raises(UsageError, match=f"--{field.replace('_', '-')} .*://"):
+            RunOptions(**{field: Path(address)})  # type: ignore[arg-type]
+
+
+def test_a_glob_may_stand_for_no_directory_anywhere() -> None:
+    touch("in/raw/a.png", "in/raw/x/b.png", "in/raw/x/y/c.png", "in/other/d.png", "in/[1].png", "in/1.png")
+    for glob in ("raw/**/*.png", "./raw/**/*.png", "**/raw/**/*.png"):
+        found = targets(plan("in", options=RunOptions(include=(glob,))))
+        assert found == ["out/raw/a.png", "out/raw/x/b.png", "out/raw/x/y/c.png"]
+    assert "out/[1].png" not in targets(plan("in", options=RunOptions(exclude=("[1].png",))))
+    assert targets(plan("in", options=RunOptions(include=("raw/x/**/**/*.png",)))) == [
+        "out/raw/x/b.png",
+        "out/raw/x/y/c.png",
+    ]
+
+
+def test_outputs_of_earlier_runs_below_the_input_are_told() -> None:
+    touch("in/a.png", "in/clean/a.png", "in/clean/.denoiser/manifest.jsonl")
+    assert plan("in").made == (Path("in/clean"),)
+    assert plan("in", "in/clean").made == ()  # not read at all
+    assert plan("in", options=RunOptions(exclude=("clean/",))).made == ()
+    assert plan("in/clean").made == ()  # named by the user
+
+
+def test_files_from_the_future_are_not_ripe() -> None:
+    touch("in/a.png", "in/b.png")
+    now = time.time()
+    os.utime("in/a.png", (now + 30, now + 30))
+    os.utime("in/b.png", (now + 900, now + 900))
+    made = plan("in", options=RunOptions(min_age=60))
+    assert [item.action for item in made.items] == [Action.SKIP, Action.PROCESS]
+    assert "from now, by its time" in made.items[0].reason

@@ -378,7 +378,7 @@ def test_the_uncertainty_lies_beside_the_output(tmp_path: Path, runs: Runs) -> N
     write_npy(tmp_path / "in" / "c.npy", floats * 500)
     write_png(tmp_path / "in" / "sub" / "b.png", 1)
     folders = {"save_uncertainty": tmp_path / "dev", "save_residual": tmp_path / "res"}
-    report = runs(white=1000.0, max_memory=400_000, **folders)
+    report = runs(white=250.0, max_memory=400_000, **folders)
     assert statuses(report) == ["done"] * 3
     assert report.files[0].uncertainty == tmp_path / "dev" / "a.npy.tif"
     deviation = tifffile.imread(tmp_path / "dev" / "a.npy.tif")
@@ -387,12 +387,12 @@ def test_the_uncertainty_lies_beside_the_output(tmp_path: Path, runs: Runs) -> N
     np.testing.assert_allclose(deviation.reshape(expected.shape), expected, rtol=1e-5)
     deviation = tifffile.imread(tmp_path / "dev" / "c.npy.tif")
     assert np.isnan(deviation[3, 4]).all() and np.isnan(deviation).sum() == 3
-    runs(output=tmp_path / "plain", white=1000.0)
+    runs(output=tmp_path / "plain", white=250.0)
     assert (tmp_path / "plain" / "a.npy").read_bytes() == (tmp_path / "out" / "a.npy").read_bytes()
-    assert statuses(runs(white=1000.0, **folders)) == ["skipped"] * 3
+    assert statuses(runs(white=250.0, **folders)) == ["skipped"] * 3
     (tmp_path / "dev" / "sub" / "b.png.tif").unlink()
-    assert statuses(runs(white=1000.0, **folders)) == ["skipped", "skipped", "done"]
-    assert statuses(runs(white=1000.0, exists="rename", **folders)) == ["done"] * 3
+    assert statuses(runs(white=250.0, **folders)) == ["skipped", "skipped", "done"]
+    assert statuses(runs(white=250.0, exists="rename", **folders)) == ["done"] * 3
     assert (tmp_path / "dev" / "a-1.npy.tif").exists()
     assert leftovers(tmp_path) == []
 

@@ -309,6 +309,17 @@ def test_floats_need_a_range(tmp_path: Path) -> None:
     assert found.psnr.mean == pytest.approx(20.17, abs=0.4)
 
 
+def test_floats_from_0_to_1_are_scored_beside_integers(tmp_path: Path) -> None:
+    """As `denoiser corrupt` writes them; --white would have to mean one value for both."""
+    np.save(tmp_path / "a.npy", (smooth(20, 20) / 255).astype(np.float32))
+    Image.fromarray(smooth(20, 20).astype(np.uint8)).save(tmp_path / "b.png")
+    options = BenchmarkOptions(tmp_path, noise=("gaussian:25",), **ONLY)
+    result = benchmark(options)
+    assert not result.failures and row(result, "noisy input").psnr.mean == pytest.approx(20.17, abs=0.4)
+    refused = benchmark(replace(options, white=4095.0))
+    assert ["beyond the values of uint8" in each.reason for each in refused.failures] == [True]
+
+
 # The gate
 
 

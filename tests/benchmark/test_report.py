@@ -144,7 +144,7 @@ def test_one_kind_of_noise_and_equal_values_make_a_chart(tmp_path: Path) -> None
 
 
 def test_a_report_of_nothing_tells_why(tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", np.zeros((16, 16), np.float32))
+    np.save(tmp_path / "a.npy", np.full((16, 16), 90, np.float32))
     page = tmp_path / "page.html"
     options = BenchmarkOptions(tmp_path, models=("none",), classical=("none",), report=page)
     assert benchmark(options).exit_code == ExitCode.SOME_FAILED

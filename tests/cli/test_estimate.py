@@ -156,3 +156,14 @@ def test_torch_is_not_needed_and_stdin_is_read(tmp_path: Path, invoke: Invoke) -
     done = invoke("estimate", "-", "--csv", input=(tmp_path / "a.png").read_bytes())
     assert done.returncode == 0, done.stderr
     assert b",gray,2" in done.stdout or b",gray,19" in done.stdout
+
+
+def test_files_of_one_name_are_told_apart(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(np.full((32, 32), 90, np.uint8)).save(tmp_path / folder / "a.png")
+    assert main(["estimate", str(tmp_path)]) == 0
+    told = capfd.readouterr().out
+    assert "one/a.png" in told and "two/a.png" in told
+    assert main(["estimate", str(tmp_path / "one" / "a.png")]) == 0
+    assert "one/a.png" not in capfd.readouterr().out

@@ -225,3 +225,45 @@ def test_events_and_json_agree(
     lines = [json.loads(line) for line in events.read_text(encoding="utf-8").splitlines()]
     assert {line["target"] for line in lines} == {file["target"] for file in document["files"]}
     assert all(line["schema"] == "denoiser.event/1" for line in lines)
+
+
+def test_metrics_tell_of_usage_errors_and_not_of_dry_runs(pictures: Path, tiny_model: Path, tmp_path: Path) -> None:
+    file = tmp_path / "a.prom"
+    common = (pictures, tmp_path / "out", "--model", tiny_model, "--prometheus", file)
+    assert run(*common, "--dry-run") == ExitCode.OK
+    assert not file.exists()
+    assert run(*common, "--strength", "3") == ExitCode.USAGE
+    assert f'denoiser_last_run_exit_code{{output="{tmp_path / "out"}"}} 2\n' in file.read_text()
+    assert run(pictures, tmp_path / "out", "--prometheus", "s3://bucket/a.prom") == ExitCode.USAGE
+    assert run(pictures, tmp_path / "out", "--log-file", "s3://bucket/a.log") == ExitCode.USAGE
+
+
+def test_a_share_is_named_in_the_summary(
+    pictures: Path, tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(pictures, tmp_path / "out", "--model", tiny_model, "--shard", "0/2") == ExitCode.OK
+    assert capfd.readouterr().err.splitlines()[-1].startswith("share 0 of 2: ")
+
+
+def test_limits_tell_the_truth_where_everything_is_done_again(
+    pictures: Path, tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    common = (pictures, tmp_path / "out", "--model", tiny_model, "--max-files", "1")
+    assert run(*common) == ExitCode.STOPPED
+    assert capfd.readouterr().err.splitlines()[-1].endswith("stopped at --max-files; the next run goes on")
+    assert run(*common, "--exists", "overwrite") == ExitCode.STOPPED
+    assert "only with --exists skip does the next run go on" in capfd.readouterr().err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")
+def test_a_closed_pipe_is_an_output_that_cannot_be_written(pictures: Path, tiny_model: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "denoiser", "run", str(pictures / "a.png"), "-", "--model", str(tiny_model)]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as closed:
+        done = subprocess.run(
+            [*command, "--device", "cpu"], stdout=closed, stderr=subprocess.PIPE, text=True, timeout=120, check=False,
+            cwd=REPOSITORY,
+        )  # fmt: skip
+    assert done.returncode == ExitCode.OUTPUT
+    assert "unexpected" not in done.stderr and "Broken pipe" not in done.stderr

@@ -194,3 +194,11 @@ def test_values_of_another_band_are_refused() -> None:
     _, note = split(pixels, page_of(pixels), value_range(pixels.dtype))
     with pytest.raises(ValueError, match="shape"):
         join(np.zeros((4, 5, 1), np.float32), note)
+
+
+@pytest.mark.parametrize(("white", "black", "name"), [(4095.0, None, "white 4095"), (None, -1.0, "black -1")])
+def test_a_range_beyond_the_container_is_refused(white: float | None, black: float | None, name: str) -> None:
+    with pytest.raises(UsageError, match=f"{name} lies beyond the values of uint8, 0 to 255"):
+        value_range(np.dtype(np.uint8), white, black)
+    for dtype in (np.int16, np.float32):
+        value_range(np.dtype(dtype), white, black)
