@@ -222,6 +222,10 @@ def test_nightly(tmp_path: Path) -> None:
     log = (tmp_path / "clean.log").read_text(encoding="utf-8")
     assert "2 denoised" in log
     assert call(*night, cwd=tmp_path).stdout == ""
+    shutil.copy(NOISY / "cat.png", out / "camera gray.png")
+    done = call(*night, cwd=tmp_path)
+    assert done.returncode == 0 and "outputs that are not its own were left alone" in done.stdout
+    assert "camera gray.png: was changed since it was made" in done.stdout
     broken = folder / "broken.png"
     broken.write_bytes((NOISY / "cat.png").read_bytes()[:100])
     os.utime(broken, (1_700_000_000, 1_700_000_000))

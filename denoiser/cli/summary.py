@@ -45,7 +45,7 @@ def line(report: Report, with_message: bool = True) -> str:
     """
     totals = report.totals()
     words = {"planned": "to do", "done": DONE[report.command] + _networks(report), "copied": "copied"}
-    words |= {"skipped": "skipped", "failed": "failed"}
+    words |= {"skipped": "skipped" + _left_alone(report), "failed": "failed"}
     counts = [f"{totals[key]:,} {word}" for key, word in words.items() if totals[key]]
     counts += [f"{totals['left']:,} left for the next run"] if totals["left"] else []
     shard = report.options.get("shard")
@@ -62,6 +62,12 @@ def _networks(report: Report) -> str:
     """How many files each network has done, where they were chosen."""
     counts = Counter(result.choice["model"] for result in report.files if result.status == "done" and result.choice)
     return f" ({', '.join(f'{count:,} by {model}' for model, count in counts.most_common())})" if counts else ""
+
+
+def _left_alone(report: Report) -> str:
+    """How many of the skipped files have outputs that others made or changed."""
+    count = sum(result.status == "skipped" and bool(result.warnings) for result in report.files)
+    return f" ({count:,} left alone)" if count else ""
 
 
 def _engine(report: Report) -> str:
