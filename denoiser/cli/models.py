@@ -14,6 +14,8 @@ from denoiser.errors import UnavailableError
 if TYPE_CHECKING:
     from denoiser.weights import Card
 
+FLAGSHIP = "unet"
+
 app = typer.Typer(help="List the models, show one, check their files, write one as ONNX.", no_args_is_help=True)
 
 
@@ -23,6 +25,7 @@ def list_models(json: o.Json = False) -> None:
     from denoiser import weights
 
     rows = [_row(path, weights.read_card(path)) for path in weights.bundled().values()]
+    rows.sort(key=lambda row: (row["architecture"] != FLAGSHIP, row["name"]))  # first those that most people need
     if not rows:
         raise UnavailableError("no bundled weights were found; install the package again")
     if json:

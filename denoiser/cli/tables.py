@@ -21,16 +21,19 @@ if TYPE_CHECKING:
 
 @to_stdout()
 def show_models(rows: Sequence[Mapping[str, Any]]) -> None:
-    """One row per model; related facts share a cell, so that the table fits 80 columns."""
-    table = Table(show_lines=True)
-    for heading in ("model", "what it is", "cost", "PSNR"):
-        table.add_column(heading, overflow="fold")
+    """A paragraph per model, whose lines may wrap; data that several models share are told once, below."""
+    console = Console()
+    data = list(dict.fromkeys(row["data"] for row in rows))
     for row in rows:
-        about = [row["purpose"], f"noise: {row['noise']}", f"data: {row['data']}", f"licence: {row['licence']}"]
-        table.add_row(
-            Text(row["name"], style="bold"), Text("\n".join(about)), Text(_cost(row)), Text(_psnr(row["psnr"]))
-        )
-    Console().print(table)
+        console.print(Text.assemble((row["name"], "bold"), f"  {row['purpose']}"))
+        facts = [_cost(row), f"PSNR in dB by {_scores(row['psnr'])}", f"noise: {row['noise']}"]
+        facts.append(f"licence: {row['licence']}; data: {data.index(row['data']) + 1}")
+        for fact in facts:
+            console.print(Padding(Text(fact), (0, 0, 0, 2), expand=False))
+        console.print()
+    for number, text in enumerate(data, 1):
+        console.print(Text(f"data {number}: {text}"))
+    console.print(Text("All of a card: denoiser models show NAME", style="dim"))
 
 
 @to_stdout()
@@ -138,7 +141,7 @@ def _trials(found: Diagnosis) -> Table:
 
 
 def _cost(row: Mapping[str, Any]) -> str:
-    return "\n".join(
+    return ", ".join(
         (
             f"{row['parameters'] / 1e6:.2f} M parameters",
             f"{row['macs_per_pixel'] / 1e3:.1f} kMAC/px",
@@ -146,6 +149,14 @@ def _cost(row: Mapping[str, Any]) -> str:
             f"{row['bytes'] / 1e6:.1f} MB",
         )
     )
+
+
+def _scores(psnr: Mapping[str, Mapping[str, float]]) -> str:
+    """Those of the protocol that suits users' files, or of the one that there is, in one line."""
+    if not psnr:
+        return "not measured"
+    protocol = "file" if "file" in psnr else next(iter(psnr))
+    return f"protocol {protocol}: " + ", ".join(f"{level} {value:.2f}" for level, value in psnr[protocol].items())
 
 
 def _psnr(psnr: Mapping[str, Mapping[str, float]]) -> str:
