@@ -1,4 +1,4 @@
-"""NumPy's .npy files: one picture or a stack."""
+"""Arrays as pictures: those that users hand over, and NumPy's .npy files. One array is one picture or a stack."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from denoiser.errors import InputError
+from denoiser.errors import InputError, UsageError
 from denoiser.images.formats import NUMBERS, type_code
 from denoiser.images.image import Bands, Header, Page, Pixels
 from denoiser.images.metadata import Metadata
@@ -19,6 +20,52 @@ from denoiser.images.raster import reading
 
 MOST_CHANNELS = 4
 """Of a picture of three dimensions. With more it may as well be a stack of gray pictures."""
+
+
+def as_pages(given: Any) -> NDArray[Any]:
+    """A picture or stack that a user hands over, as (N, H, W, C).
+
+    Raises
+    ------
+    UsageError
+        If it is no picture by its type or shape, something of it is masked, or its shape has two meanings.
+    """
+    if np.ma.is_masked(given):
+        raise UsageError("a mask would be lost: fill it, with NaN where pixels are missing (array.filled(numpy.nan))")
+    array: NDArray[Any] = np.asarray(given)
+    if array.dtype.kind not in "iuf" or array.dtype.itemsize > (8 if array.dtype.kind == "f" else 4):
+        # Arithmetic is in float64 at most, which does not hold every 64-bit integer.
+        raise UsageError(
+            f"an array of {array.dtype} is no picture here: convert it to 8, 16 or 32-bit integers, or to floats"
+        )
+    if array.ndim not in (2, 3, 4):
+        raise UsageError(
+            f"an array of {array.ndim} dimensions is no picture: give one of shape (H, W), (H, W, C) or (N, H, W, C)"
+        )
+    if array.ndim == 3 and array.shape[2] > MOST_CHANNELS:
+        raise UsageError(
+            f"an array of shape {array.shape} may be a stack of gray pictures or one of {array.shape[2]} channels: "
+            "give array[..., None] for the stack, or array[None] for the picture"
+        )
+    if array.ndim == 2:
+        array = array[..., np.newaxis]
+    return array if array.ndim == 4 else array[np.newaxis]
+
+
+def page_of(pages: NDArray[Any], alpha: bool) -> Page:
+    """What each page of a stack (N, H, W, C) is.
+
+    Raises
+    ------
+    UsageError
+        If ``alpha`` is not True or False, or there is nothing besides alpha.
+    """
+    height, width, channels = pages.shape[1:]
+    if not isinstance(alpha, bool | np.bool_):
+        raise UsageError(f"alpha {alpha!r}: True where the last channel is alpha, else False")
+    if alpha and channels < 2:
+        raise UsageError("alpha=True needs a channel besides alpha")
+    return Page(height, width, channels, pages.dtype, alpha=bool(alpha))
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from denoiser import weights
 from denoiser.estimate import WHITE_MODEL, Advice
+from denoiser.images.arrays import as_pages, page_of
 from denoiser.inference.batching import Piece
 from denoiser.inference.denoiser import Denoiser
 from denoiser.inference.options import InferenceOptions
-from denoiser.inference.stacks import as_pages, page_of
 from denoiser.inference.stream import Stream
 from denoiser.selection import Rows, advise
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,39 +16,24 @@ from torch import nn
 from denoiser.controls import Controls
 from denoiser.errors import InputError, UsageError
 from denoiser.images import pixels
+from denoiser.images.arrays import as_pages, page_of
 from denoiser.images.image import Page
 from denoiser.inference import devices, probes, sizing
 from denoiser.inference import uncertainty as stating
 from denoiser.inference.batching import Piece, all_finite
 from denoiser.inference.engine import CpuEngine, Engine, make_engine
-from denoiser.inference.network import FINE, needs_of
+from denoiser.inference.network import needs_of
 from denoiser.inference.options import InferenceOptions
 from denoiser.inference.sizing import Sizing
-from denoiser.inference.stacks import as_pages, page_of
 from denoiser.inference.stream import Down, Lane, Stream
 from denoiser.inference.strips import Courses
 from denoiser.models.ensemble import Ensemble
 from denoiser.models.folding import fold_batchnorm
+from denoiser.settings import check_range
 from denoiser.tiling import round_up, smallest_tile
 
 if TYPE_CHECKING:
     from denoiser.weights import Card
-
-FREE_SHARE = 0.5
-"""Share of the free memory that is used where the user sets no budget."""
-
-ACTIVATION_SHARE = 0.6
-"""Share of the budget for what the network holds while it computes."""
-
-ALLOCATED = 1.5
-"""Memory that is taken per byte of live tensors: allocators and libraries keep some of their own (measured)."""
-
-FLIGHT_SHARE = 0.25
-"""Share of the budget that pieces may take which were taken and not yet given back."""
-
-ENOUGH_IN_FLIGHT = {"cpu": 2**28, "mps": 2**28, "cuda": 2**30}
-"""Bytes in flight that are enough to fill batches on each kind of device, unless the pictures are so large that these
-are not enough for all workers."""
 
 
 class _Origin(NamedTuple):
@@ -118,7 +104,7 @@ class Denoiser:
         self.precision, self._deviation = probes.choose_precision(
             module, self.device, self.options.precision, self._engine.network
         )
-        self._budget = self.options.max_memory or int(devices.free_memory(self.device) * FREE_SHARE)
+        self._budget = self.options.max_memory or int(devices.free_memory(self.device) * sizing.FREE_SHARE)
         self._sizing = self._size()
         self.row_multiple = self.needs.multiple_of
         self.full_halo = round_up(self.needs.receptive_field, self.row_multiple)
@@ -133,8 +119,8 @@ class Denoiser:
         network = self._engine.network(self.precision)
         on_cpu = self.device.type == "cpu"
         bytes_per_pixel, elements_per_pixel = self._footprint
-        room = self._budget * ACTIVATION_SHARE
-        pixels_at_once = room / (bytes_per_pixel * ALLOCATED)
+        room = self._budget * sizing.ACTIVATION_SHARE
+        pixels_at_once = room / (bytes_per_pixel * sizing.ALLOCATED)
         # Pictures go row by row only where there is room for that on all processors.
         for_flow = int((room / self._engine.workers - sizing.FLOW_ROWS_BYTES) / sizing.FLOW_BYTES)
         flows = network.can_flow and for_flow > sizing.CPU_WINDOW
@@ -218,8 +204,8 @@ class Denoiser:
 
     def lane(self) -> Lane:
         """This network in a stream."""
-        most = int(self._budget * FLIGHT_SHARE)
-        enough = min(most, ENOUGH_IN_FLIGHT[self.device.type])
+        most = int(self._budget * sizing.FLIGHT_SHARE)
+        enough = min(most, sizing.ENOUGH_IN_FLIGHT[self.device.type])
         return Lane(self._engine, self.device, self._sizing, self._precision_of, enough, most, self._down())
 
     @cached_property
@@ -264,19 +250,8 @@ class Denoiser:
         return values
 
     def _precision_of(self, piece: Piece) -> str:
-        # fp16 ends at 65504 and loses digits below 6e-5. Where nobody knows the range of the values that
-        # would spoil them silently, so they are computed in fp32; bf16 has the exponents of fp32.
-        if self.precision == "fp16" and piece.white == 0:
-            return "fp32"
-        # oneDNN's strided convolutions in bf16 read beyond rows that are two pixels wide (AMX, torch 2.13): results
-        # were off by up to 140 of 255, and others each time.
-        rows, width = piece.values.shape[:2]
-        narrow = width if self.options.ensemble == 1 else min(rows, width)  # some of its views are turned
-        if self.device.type == "cpu" and 1 < self.row_multiple >= narrow:
-            return "fp32"
-        # bf16 has 8 bits, as many as such pictures.
-        wide = self.precision == "bf16" and piece.values.dtype != np.uint8
-        return FINE if wide and self.needs.splits else self.precision
+        turned = self.options.ensemble > 1
+        return probes.precision_of(piece, self.precision, self.device, self.needs, turned)
 
     def denoise(
         self,
@@ -369,6 +344,7 @@ class Denoiser:
         return result.reshape(array.shape if array.ndim == 2 else (*array.shape[:-1], colours))
 
     def _range(self, dtype: np.dtype[Any], white: float | None, black: float | None) -> pixels.ValueRange:
+        check_range(white, black)
         full_range = pixels.value_range(dtype, white, black, bounded=self.needs_range)
         if self.needs_range and full_range.white is None:
             raise UsageError(
@@ -409,7 +385,7 @@ class Denoiser:
             if sigma is not None:
                 raise UsageError("this model finds the noise level by itself and takes no sigma")
             return 0.0
-        if sigma is None or not sigma >= 0:
+        if not isinstance(sigma, Real) or not sigma >= 0:
             raise UsageError(f"this model needs the noise level: sigma, in units of 1/255 of full range, not {sigma}")
         if full_range.white is None:
             raise UsageError("sigma counts in parts of the full range: for floats, give white as well")

@@ -18,7 +18,9 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from denoiser.errors import UnavailableError
 from denoiser.inference import devices
-from denoiser.inference.network import Network, needs_of
+from denoiser.inference.batching import Piece
+from denoiser.inference.network import FINE, Network, needs_of
+from denoiser.models.needs import Needs
 from denoiser.tiling import round_up
 
 SEED = 20250601
@@ -143,6 +145,35 @@ def choose_precision(
         )
     remedy = "try another --device" if wanted in ("auto", "fp32") else "use --precision auto or fp32"
     raise UnavailableError(f"{device} fails the self-check: {'; '.join(failures)}; {remedy}")
+
+
+def precision_of(piece: Piece, chosen: str, device: torch.device, needs: Needs, turned: bool) -> str:
+    """The precision in which a piece is computed: the one that was chosen, unless its values or its shape forbid it.
+
+    Parameters
+    ----------
+    piece : Piece
+    chosen : str
+        ``fp32``, ``bf16`` or ``fp16``.
+    device : torch.device
+    needs : Needs
+        Of the network.
+    turned : bool
+        Whether the network sees the piece turned as well.
+    """
+    # fp16 ends at 65504 and loses digits below 6e-5. Where nobody knows the range of the values that
+    # would spoil them silently, so they are computed in fp32; bf16 has the exponents of fp32.
+    if chosen == "fp16" and piece.white == 0:
+        return "fp32"
+    # oneDNN's strided convolutions in bf16 read beyond rows that are two pixels wide (AMX, torch 2.13): results
+    # were off by up to 140 of 255, and others each time.
+    rows, width = piece.values.shape[:2]
+    narrow = min(rows, width) if turned else width
+    if device.type == "cpu" and 1 < needs.multiple_of >= narrow:
+        return "fp32"
+    # bf16 has 8 bits, as many as such pictures.
+    wide = chosen == "bf16" and piece.values.dtype != np.uint8
+    return FINE if wide and needs.splits else chosen
 
 
 class Footprint(NamedTuple):

@@ -1,4 +1,4 @@
-"""How large windows and batches may be, and what shrinks when memory runs out after all."""
+"""What memory is for, how large windows and batches may be, and what shrinks when memory runs out after all."""
 
 from __future__ import annotations
 
@@ -7,6 +7,22 @@ from dataclasses import dataclass
 from denoiser.errors import UsageError
 from denoiser.inference.options import InferenceOptions
 from denoiser.tiling import Window, choose_tile, plan_windows, round_up, smallest_tile, work_ratio
+
+FREE_SHARE = 0.5
+"""Share of the free memory that is used where the user sets no budget."""
+
+ACTIVATION_SHARE = 0.6
+"""Share of the budget for what the network holds while it computes."""
+
+ALLOCATED = 1.5
+"""Memory that is taken per byte of live tensors: allocators and libraries keep some of their own (measured)."""
+
+FLIGHT_SHARE = 0.25
+"""Share of the budget that pieces may take which were taken and not yet given back."""
+
+ENOUGH_IN_FLIGHT = {"cpu": 2**28, "mps": 2**28, "cuda": 2**30}
+"""Bytes in flight that are enough to fill batches on each kind of device, unless the pictures are so large that these
+are not enough for all workers."""
 
 CPU_WINDOW = 2**21
 """Most pixels of a window on the CPU. Speed per pixel is flat up to about two megapixels and falls

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from denoiser.errors import UsageError
+from denoiser.settings import plain
 
 DEFAULT_ARCH = "unet"
 DEFAULT_NOISE = ("gaussian:0-75@3", "poisson-gaussian:gain=0.0001-0.03,read=0-10@1")
@@ -143,9 +144,7 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            value = getattr(self, each.name)
-            if hasattr(value, "item"):  # a number of NumPy's
-                object.__setattr__(self, each.name, value.item())
+            object.__setattr__(self, each.name, plain(getattr(self, each.name)))
         for name in ("data", "out", "noisy", "val", "val_noisy"):  # text is as good
             if (folder := getattr(self, name)) is not None:
                 object.__setattr__(self, name, _folder(name, folder))

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 import denoiser
 from denoiser.errors import InputError, UsageError
-from denoiser.inference import Denoiser, InferenceOptions, Piece, devices, network
-from denoiser.inference import denoiser as inference
+from denoiser.inference import Denoiser, InferenceOptions, Piece, devices, network, sizing
 from denoiser.models import Needs, build
 from denoiser.tiling import round_up
 from tests.inference.networks import Identity, Tiny, Told
@@ -254,7 +253,7 @@ def test_stream_is_lazy_and_holds_a_bounded_number_of_bytes() -> None:
 
 
 def test_large_pictures_are_taken_until_all_workers_have_something(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference, "ENOUGH_IN_FLIGHT", {"cpu": 2**20})
+    monkeypatch.setattr(sizing, "ENOUGH_IN_FLIGHT", {"cpu": 2**20})
     monkeypatch.setattr(devices, "threads", lambda: 4)
     before = torch.get_num_threads()
     torch.set_num_threads(4)
@@ -432,6 +431,8 @@ def test_empty_arrays_come_back() -> None:
         (np.zeros((5, 5), np.uint8), {"alpha": True}),
         (np.zeros((5, 5), np.uint8), {"detail": -1.0}),
         (np.zeros((5, 5), np.uint8), {"white": 5, "black": 5}),
+        (np.zeros((5, 5), np.uint8), {"white": "255"}),
+        (np.zeros((5, 5), np.uint8), {"strength": "1"}),
     ],
 )
 def test_bad_arguments_are_refused(array: NDArray[Any], options: dict[str, Any]) -> None:
