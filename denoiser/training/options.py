@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from denoiser.errors import UsageError
-from denoiser.settings import plain
+from denoiser.settings import settle
 
 DEFAULT_ARCH = "unet"
 DEFAULT_NOISE = ("gaussian:0-75@3", "poisson-gaussian:gain=0.0001-0.03,read=0-10@1")
@@ -17,37 +16,6 @@ DEFAULT_CLIP = 0.5
 MOST_REDUCED = 16.0
 SELF_SUPERVISED = ("mask", "blind-spot", "neighbours")
 OPTIMIZERS = ("muon", "adamw")
-
-_NUMBER, _WHOLE, _TEXT = (int, float), (int,), (str,)
-_KINDS: tuple[tuple[tuple[str, ...], tuple[type, ...], str], ...] = (
-    (("batch", "max_steps", "val_split", "patience", "seed"), _WHOLE, "a whole number"),
-    (("val_every", "checkpoint_every", "max_time", "lr"), _NUMBER, "a number"),
-    (("gray", "clip", "patterns", "black", "white"), _NUMBER, "a number"),
-    (("self_supervised", "arch", "optimizer", "device", "precision"), _TEXT, "text"),
-    (("name", "purpose", "command", "data_note"), _TEXT, "text"),
-    (("init",), _TEXT, "a name or a path"),
-)
-"""Options of one value, and what that must be."""
-_LISTS: tuple[tuple[str, tuple[type, ...], str], ...] = (
-    ("crops", _WHOLE, "whole numbers"),
-    ("reduced", _NUMBER, "numbers"),
-    ("noise", _TEXT, "noise specifications"),
-    ("arch_config", _TEXT, "settings such as blocks=1,1,4"),
-)
-
-
-def _is(value: object, kinds: tuple[type, ...]) -> bool:
-    return isinstance(value, kinds) and not isinstance(value, bool)
-
-
-def _folder(name: str, value: object) -> Path:
-    if not isinstance(value, (str, os.PathLike)):
-        raise UsageError(f"{name} must be a path, not {value!r}")
-    return Path(value)
-
-
-def _option(name: str) -> str:
-    return f"--{'crop' if name == 'crops' else name.replace('_', '-')}"
 
 
 @dataclass(frozen=True)
@@ -143,14 +111,7 @@ class TrainOptions:
     data_note: str = ""
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            object.__setattr__(self, each.name, plain(getattr(self, each.name)))
-        for name in ("data", "out", "noisy", "val", "val_noisy"):  # text is as good
-            if (folder := getattr(self, name)) is not None:
-                object.__setattr__(self, name, _folder(name, folder))
-        if isinstance(self.init, Path):
-            object.__setattr__(self, "init", str(self.init))
-        self._check_kinds()
+        settle(self)
         self._check_data()
         self._check_length()
         if self.batch < 1:
@@ -171,19 +132,6 @@ class TrainOptions:
             raise UsageError(f"--precision {self.precision!r}: training knows auto, fp32 and bf16")
         if self.patience is not None and not (self.val or self.val_split):
             raise UsageError("--patience needs pictures to validate on: add --val DIR or --val-split 10")
-
-    def _check_kinds(self) -> None:
-        """What a type checker would have told of a script, before it fails somewhere deep inside."""
-        for names, kinds, wanted in _KINDS:
-            for name in names:
-                value = getattr(self, name)
-                if value is not None and not _is(value, kinds):
-                    raise UsageError(f"{_option(name)} must be {wanted}, not {value!r}")
-        for name, kinds, wanted in _LISTS:
-            values = getattr(self, name)
-            if not isinstance(values, (tuple, list)) or not all(_is(value, kinds) for value in values):
-                raise UsageError(f"{_option(name)} must be a list of {wanted}, not {values!r}")
-            object.__setattr__(self, name, tuple(values))
 
     def _check_length(self) -> None:
         if self.max_time is None and self.max_steps is None:

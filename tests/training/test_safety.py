@@ -144,15 +144,15 @@ def test_a_likelihood_below_zero_is_no_obstacle(folders: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"batch": "8"}, "--batch must be a whole number, not '8'"),
-        ({"batch": True}, "--batch must be a whole number, not True"),
-        ({"lr": "fast"}, "--lr must be a number, not 'fast'"),
-        ({"crops": 64}, "--crop must be a list of whole numbers, not 64"),
-        ({"crops": ("64",)}, "--crop must be a list of whole numbers"),
-        ({"noise": "gaussian:25"}, "--noise must be a list of noise specifications, not 'gaussian:25'"),
-        ({"max_time": "30m"}, "--max-time must be a number, not '30m'"),
-        ({"data": 3}, "data must be a path, not 3"),
-        ({"white": [4095]}, "--white must be a number"),
+        ({"batch": "8"}, "--batch '8': must be a whole number"),
+        ({"batch": True}, "--batch True: must be a whole number"),
+        ({"lr": "fast"}, "--lr 'fast': must be a number"),
+        ({"crops": ("64",)}, "--crops '64': must be a whole number"),
+        ({"noise": (25,)}, "--noise 25: must be text"),
+        ({"max_time": "30m"}, "--max-time '30m': must be a number"),
+        ({"data": 3}, "--data 3: must be a path"),
+        ({"data": "s3://bucket/photos"}, "--data s3://bucket/photos: names an object store"),
+        ({"white": [4095]}, "--white [4095]: must be a number"),
     ],
 )
 def test_wrong_types_are_told(wrong: dict[str, Any], message: str) -> None:
@@ -162,8 +162,10 @@ def test_wrong_types_are_told(wrong: dict[str, Any], message: str) -> None:
 
 
 def test_lists_and_numbers_of_numpy_are_as_good() -> None:
-    chosen = TrainOptions("a", "b", max_steps=np.int64(3), crops=[64, 96], lr=np.float32(1), init=Path("x.safetensors"))  # type: ignore[arg-type]
+    given: Any = {"max_steps": np.int64(3), "crops": [64, 96], "init": Path("x.safetensors"), "noise": "stripes"}
+    chosen = TrainOptions(Path("a"), Path("b"), **given)
     assert (chosen.max_steps, chosen.crops, chosen.init) == (3, (64, 96), "x.safetensors")
+    assert chosen.noise == ("stripes",)
 
 
 def test_values_that_fill_little_of_their_files_are_told(start: str, tmp_path: Path) -> None:
