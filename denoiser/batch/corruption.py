@@ -230,7 +230,8 @@ class _Writer(Writer):
         o = self.options
         sigma = 255 * math.hypot(job.change.mean, job.change.std)
         values = value_range(job.header.pages[0].dtype, o.white, o.black)
-        job.checks = {"sigma": float(f"{sigma:.6g}")}
+        # JSON knows no infinity.
+        job.checks = {"sigma": float(f"{sigma:.6g}") if math.isfinite(sigma) else None}
         job.figures = {
             "noise": o.noise,
             "seed": o.seed,

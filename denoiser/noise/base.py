@@ -48,6 +48,10 @@ class Random(Protocol):
         ...
 
 
+MANY = 1e15
+"""Means of Poisson numbers above which they are drawn as normal ones: NumPy counts in 64 bits, and nobody can tell."""
+
+
 class NumpyRandom:
     """A :class:`Random` of NumPy arrays (float32).
 
@@ -66,7 +70,12 @@ class NumpyRandom:
         return self.generator.random(shape, dtype=np.float32)
 
     def poisson(self, mean: Any) -> Any:
-        return self.generator.poisson(mean).astype(np.float32)
+        large = mean > MANY
+        if not large.any():
+            return self.generator.poisson(mean).astype(np.float32)
+        counts = self.generator.poisson(np.where(large, 0, mean)).astype(np.float32)
+        spread = np.sqrt(mean, dtype=np.float32) * self.generator.standard_normal(mean.shape, np.float32)
+        return np.where(large, mean + spread, counts)
 
     def where(self, chosen: Any, value: Any, x: Any) -> Any:
         return np.where(chosen, np.asarray(value, dtype=x.dtype), x)

@@ -241,3 +241,12 @@ def test_any_size_of_picture_is_taken(name: str, height: int, width: int, channe
     made: Any = parse(name).apply(x, NumpyRandom(np.random.default_rng(0)))
     assert made.shape == x.shape
     assert np.isfinite(made).all()
+
+
+def test_more_photons_than_whole_numbers_count() -> None:
+    """Floats in units of their own may be as large; noise then is as good as none, but there is an answer."""
+    large = np.full((1, 64, 64, 1), 1e20, np.float32)
+    large[0, 0, 0] = 4
+    noisy = parse("poisson:1").apply(large, NumpyRandom(np.random.default_rng(0)))
+    assert np.isfinite(noisy).all() and noisy[0, 0, 0, 0] < 30
+    assert abs(noisy[0, 1:].mean(dtype=np.float64) / 1e20 - 1) < 1e-3
