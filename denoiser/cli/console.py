@@ -268,6 +268,11 @@ def open_streams() -> None:
         sys.stdout.reconfigure(errors="replace")
 
 
+def close_stdout() -> None:
+    """Let what is still to be written go nowhere: Python tries once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 @contextmanager
 def to_stdout() -> Iterator[None]:
     """Around whatever writes to stdout.
@@ -281,8 +286,7 @@ def to_stdout() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except OSError as error:
-        # Python tries once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        close_stdout()
         if isinstance(error, BrokenPipeError):  # whoever reads has seen enough, and is told nothing
             raise typer.Exit(ExitCode.OUTPUT) from error
         raise OutputError(f"stdout cannot be written ({error.strerror})") from error

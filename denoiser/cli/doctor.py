@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     from denoiser.inference.diagnosis import Diagnosis
 
 
-def doctor(model: o.Model = "unet", device: o.Device = "auto", json: o.Json = False, config: o.Config = None) -> None:
+def doctor(
+    model: o.Model = "unet",
+    device: o.Device = "auto",
+    json: o.Json = False,
+    debug: o.Debug = False,
+    config: o.Config = None,
+) -> None:
     """Check devices, precisions, weights and memory, measure the speed, and say what would make it faster.
 
     Takes some seconds. Exit code 4 when something that a run needs does not work.
@@ -24,13 +30,14 @@ def doctor(model: o.Model = "unet", device: o.Device = "auto", json: o.Json = Fa
     from denoiser import weights
     from denoiser.inference import diagnosis
 
-    found = _together([diagnosis.diagnose(name, device) for name in weights.names(model)])
-    if json:
-        console.print_json(found.to_json())
-    else:
-        from denoiser.cli import tables
+    with console.talking(progress=False, debug=debug):
+        found = _together([diagnosis.diagnose(name, device) for name in weights.names(model)])
+        if json:
+            console.print_json(found.to_json())
+        else:
+            from denoiser.cli import tables
 
-        tables.show_diagnosis(found)
+            tables.show_diagnosis(found)
     raise typer.Exit(ExitCode.UNAVAILABLE if found.problems else ExitCode.OK)
 
 

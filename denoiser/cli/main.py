@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -121,10 +122,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Interrupted as end:
         console.say(f"{end.code.name.lower()} before it was done")
         return end.code
-    except Exception as error:  # a defect of the program: no traceback unless it was asked for
-        _say(f"unexpected {type(error).__name__}: {error}; add --debug to see where, and please report it")
-        return ExitCode.SOME_FAILED
+    except Exception as error:
+        return _unexpected(error)
     return int(code or 0)
+
+
+def _unexpected(error: Exception) -> ExitCode:
+    """What no other part of the program has answered: help that cannot be written, else a defect."""
+    if isinstance(error, OSError) and error.filename is None and error.errno in (errno.ENOSPC, errno.EIO):
+        _say(f"stdout cannot be written ({error.strerror})")
+        console.close_stdout()
+        return ExitCode.OUTPUT
+    # No traceback unless it was asked for.
+    _say(f"unexpected {type(error).__name__}: {error}; add --debug to see where, and please report it")
+    return ExitCode.SOME_FAILED
 
 
 def program() -> NoReturn:

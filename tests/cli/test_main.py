@@ -187,3 +187,21 @@ def test_a_working_directory_that_is_gone(
 def test_ctrl_c_before_the_work_begins(recorder: Recorder) -> None:
     recorder.raises = KeyboardInterrupt()
     assert main(["run", "in", "out"]) == ExitCode.INTERRUPTED
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["models", "list"]])
+def test_a_full_disk_behind_stdout_is_told(arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "denoiser", *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == ExitCode.OUTPUT
+    assert done.stderr.startswith("error: stdout cannot be written") and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [["models", "show", "nobody"], ["doctor", "--model", "nobody"]])
+def test_every_command_shows_where_it_failed(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([*arguments, "--debug"]) == ExitCode.UNAVAILABLE
+    told = capfd.readouterr().err
+    assert "Traceback" in told and "nobody" in told
