@@ -54,6 +54,8 @@ def main() -> None:
     parser.add_argument("--noise", default="gaussian:25", help="see: denoiser corrupt --list")
     parser.add_argument("--models", nargs=2, default=["unet", "dcdae"], help="two bundled models or weights files")
     given = parser.parse_args()
+    if not given.clean.is_dir():
+        parser.error(f"{given.clean}: no such folder")
     clean, work, noisy = given.clean, given.work, given.work / "noisy"
 
     denoiser("corrupt", clean, noisy, "--noise", given.noise, "--seed", 7, "-q")

@@ -56,7 +56,8 @@ def main() -> None:
         print(f"{result.source}: {result.reason}", file=sys.stderr)
     if report.exit_code:
         sys.exit(report.exit_code)
-    before, after = tifffile.imread(source), tifffile.imread(target)
+    stacks = (tifffile.imread(path) for path in (source, target))
+    before, after = (stack.reshape(-1, *stack.shape[-2:]) for stack in stacks)  # one page is a stack as well
     background = np.s_[:, :8, :8]
     print(f"{target}: {after.shape[0]} pages of {after.shape[1]} x {after.shape[2]}, {after.dtype}")
     print(f"spread of a dark corner: {before[background].std():.1f} before, {after[background].std():.1f} after")

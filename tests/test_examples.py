@@ -87,6 +87,7 @@ def test_help(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
         ("stack16.py pictures/cat.png y.png", "cat.png: not the name of a TIFF file"),
         ("stack16.py a.tif b.tif", "a.tif: no such file"),
         ("stack16.py a.tif", "two names are needed"),
+        ("compare_models.py missing work", "missing: no such folder"),
     ],
 )
 def test_what_cannot_be_done_is_said_at_the_start(
@@ -264,6 +265,13 @@ def test_stack16(tmp_path: Path) -> None:
     assert after.dtype == np.uint16
     assert after[:, :8, :8].std() < 0.7 * before[:, :8, :8].std()
     assert abs(after.mean() / before.mean() - 1) < 0.02, "the brightness of the stack is kept"
+
+
+def test_stack16_of_one_page(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.full((64, 64), 700, np.uint16))
+    done = call(sys.executable, EXAMPLES / "stack16.py", "a.tif", "b.tif", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "b.tif: 1 pages of 64 x 64, uint16" in done.stdout
 
 
 def test_bench_small(tmp_path: Path) -> None:
