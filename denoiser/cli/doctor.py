@@ -47,6 +47,8 @@ def _together(found: Sequence[Diagnosis]) -> Diagnosis:
         found[0],
         model=", ".join(each.model for each in found),
         precision=found[0].precision if all(each.precision for each in found) else "",
-        trials=tuple(trial for each in found for trial in each.trials),
+        trials=tuple(
+            replace(trial, model=each.model if len(found) > 1 else "") for each in found for trial in each.trials
+        ),
         problems=tuple(dict.fromkeys(problem for each in found for problem in each.problems)),
     )

@@ -131,7 +131,8 @@ def _trials(found: Diagnosis) -> Table:
     for heading in ("precision", "largest error", "allowed", "typical error", "MP/s"):
         table.add_column(heading, justify="left" if heading == "precision" else "right")
     for each in found.trials:
-        cells = [each.precision + (" (chosen)" if each.precision == found.precision else "")]
+        whose = f"{each.model}, " if each.model else ""
+        cells = [whose + each.precision + (" (chosen)" if each.precision == found.precision else "")]
         if each.largest is None or each.typical is None:
             cells += ["fails", f"{each.allowed:g}", "", ""]
         else:

@@ -88,6 +88,8 @@ class Trial:
         Megapixels per second of the network alone; 0 where the check was not passed.
     problem : str
         Why it cannot be used.
+    model : str
+        Where several are examined.
     """
 
     precision: str
@@ -96,6 +98,7 @@ class Trial:
     typical: float | None = None
     speed: float = 0.0
     problem: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True)

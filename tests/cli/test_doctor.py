@@ -48,6 +48,9 @@ def test_both_networks_of_auto(
     assert found["problems"] == [] and found["model"] == "tiny, tiny"
     tried = [trial["precision"] for trial in found["trials"]]
     assert tried == tried[: len(tried) // 2] * 2
+    assert {trial["model"] for trial in found["trials"]} == {"tiny"}
+    assert main(["doctor", "--device", "cpu"]) == ExitCode.OK
+    assert "tiny, fp32" in capfd.readouterr().out
 
 
 def test_damaged_weights(tiny_model: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
