@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -45,11 +46,11 @@ def show(report: EstimateReport) -> None:
             min_width=LEAST_WIDTH if file else None,
         )
     table.columns[1].justify = table.columns[-1].justify = "left"
-    folders = [each.source.parent for each in report.files]
-    above = os.path.commonpath(folders) if len({each.is_absolute() for each in folders}) == 1 else ""
+    above = _common_folder([each.source for each in report.files])
     for each in report.files:
+        place = each.source.relative_to(above) if above else each.source
         for page in each.pages:
-            table.add_row(*(Text(cell) for cell in _cells(os.path.relpath(each.source, above or "."), each, page)))
+            table.add_row(*(Text(cell) for cell in _cells(place, each, page)))
     console = Console()
     console.width = max(console.width, LEAST_CONSOLE)  # cut figures would be other figures
     console.print(table)
@@ -57,7 +58,15 @@ def show(report: EstimateReport) -> None:
     console.print(Text("corr.: correlation of the noise of neighbours, horizontally and vertically", style="dim"))
 
 
-def _cells(place: str, file: FileEstimate, page: PageEstimate) -> list[str]:
+def _common_folder(files: Sequence[Path]) -> Path | None:
+    """The folder that all files lie in; None where there is none, as for relative names and absolute ones."""
+    try:
+        return Path(os.path.commonpath([file.parent for file in files]))
+    except ValueError:
+        return None
+
+
+def _cells(place: Path, file: FileEstimate, page: PageEstimate) -> list[str]:
     """A page's row; ``place`` is the file below the folder that holds all of them."""
     name = shown(place)
     channels = page.estimate.channels
