@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -88,6 +89,7 @@ def _version(wanted: bool) -> None:
 
 
 def _program(
+    ctx: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_version, is_eager=True, help="Show versions and devices, then exit."),
@@ -97,6 +99,20 @@ def _program(
         Path.cwd()
     except FileNotFoundError as error:  # in which not even every library can be loaded
         raise UsageError("the working directory has been deleted; change to one that exists") from error
+    _warn_of_slips(ctx)
+
+
+def _warn_of_slips(ctx: typer.Context) -> None:
+    """Tell of variables that are nearly the name of an option. Others with the same beginning may be anybody's."""
+    prefix = f"{o.SETTINGS['auto_envvar_prefix']}_"
+    given = [name.removeprefix(prefix) for name in os.environ if name.startswith(prefix)]
+    if not given:
+        return
+    root: Any = ctx.command
+    known = {param.name.upper() for command in root.commands.values() for param in command.params}
+    for name in given:
+        if name not in known and (close := get_close_matches(name, known, n=1, cutoff=0.8)):
+            console.say(f"warning: the variable {prefix}{name} is no option's; did you mean {prefix}{close[0]}?")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

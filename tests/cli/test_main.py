@@ -205,3 +205,14 @@ def test_every_command_shows_where_it_failed(arguments: list[str], capfd: pytest
     assert main([*arguments, "--debug"]) == ExitCode.UNAVAILABLE
     told = capfd.readouterr().err
     assert "Traceback" in told and "nobody" in told
+
+
+def test_variables_that_are_nearly_an_option_are_told(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("DENOISER_STRENGHT", "DENOISER_MAX_MEMORY", "DENOISER_NIGHTLY_LOG", "DENOISER_"):
+        monkeypatch.setenv(name, "1")
+    assert main(["models", "list", "--json"]) == ExitCode.OK
+    assert capfd.readouterr().err == (
+        "warning: the variable DENOISER_STRENGHT is no option's; did you mean DENOISER_STRENGTH?\n"
+    )
