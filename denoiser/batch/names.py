@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import unicodedata
 from pathlib import Path, PurePosixPath
@@ -56,8 +57,9 @@ def temporary(target: Path, share: str) -> Path:
     """
     token = f"{share or 'all'}-{secrets.token_hex(4)}"
     room = 255 - len(token) - len(TEMPORARY) - 2
-    name = target.name.encode("utf-8", "surrogateescape")[:room].decode("utf-8", "ignore")
-    return target.with_name(f".{name}.{token}{TEMPORARY}")
+    # Cut between characters, and spelt as the system's names are: its encoding may know ASCII alone.
+    name = os.fsencode(target.name)[:room].decode("utf-8", "ignore").encode()
+    return target.with_name(f".{os.fsdecode(name)}.{token}{TEMPORARY}")
 
 
 def temporary_share(name: str) -> str | None:

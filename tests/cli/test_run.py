@@ -267,3 +267,17 @@ def test_a_closed_pipe_is_an_output_that_cannot_be_written(pictures: Path, tiny_
         )  # fmt: skip
     assert done.returncode == ExitCode.OUTPUT
     assert "unexpected" not in done.stderr and "Broken pipe" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are UTF-8 whatever the locale")
+def test_names_that_the_locale_cannot_spell(pictures: Path, tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "mö€.png").write_bytes((pictures / "a.png").read_bytes())
+    command = [sys.executable, "-m", "denoiser", "run", str(tmp_path / "in"), str(tmp_path / "out")]
+    ascii_alone = {**os.environ, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
+    done = subprocess.run(
+        [*command, "--model", str(tiny_model), "--device", "cpu"], capture_output=True, text=True, timeout=120,
+        check=False, env=ascii_alone, cwd=REPOSITORY,
+    )  # fmt: skip
+    assert done.returncode == ExitCode.OK, done.stderr
+    assert (tmp_path / "out" / "mö€.png").is_file()
