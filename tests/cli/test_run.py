@@ -271,9 +271,9 @@ def test_a_closed_pipe_is_an_output_that_cannot_be_written(pictures: Path, tiny_
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are UTF-8 whatever the locale")
 def test_names_that_the_locale_cannot_spell(pictures: Path, tiny_model: Path, tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "mö€.png").write_bytes((pictures / "a.png").read_bytes())
-    command = [sys.executable, "-m", "denoiser", "run", str(tmp_path / "in"), str(tmp_path / "out")]
+    (tmp_path / "names").mkdir()
+    (tmp_path / "names" / "mö€.png").write_bytes((pictures / "a.png").read_bytes())
+    command = [sys.executable, "-m", "denoiser", "run", str(tmp_path / "names"), str(tmp_path / "out")]
     ascii_alone = {**os.environ, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
     done = subprocess.run(
         [*command, "--model", str(tiny_model), "--device", "cpu"], capture_output=True, text=True, timeout=120,
