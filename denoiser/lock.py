@@ -153,7 +153,7 @@ class Lock:
                 continue
             file = os.open(path, os.O_RDWR)
             try:
-                _acquire(file, shared=False)
+                _acquire(file, shared=True)  # so that shares that look at the same time do not take each other for it
             except OSError as error:
                 raise LockedError(
                     f"{shown(self.root)}: a run of share {path.name.removeprefix('lock-').replace('of', ' of ')} is "

@@ -6,10 +6,12 @@ import codecs
 import errno
 import fnmatch
 import glob
+import itertools
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
@@ -112,17 +114,19 @@ def _fits(relative: str, pattern: str) -> bool:
         name = PurePosixPath(relative).name
         return name == pattern or fnmatch.fnmatch(name, pattern)
     path = pattern.strip("/")
-    ways = _without_folders(path)
-    ways += [f"{way}/*" for way in ways] if pattern.endswith("/") else []
+    ways = _ways(path)
+    if pattern.endswith("/"):
+        ways = (*ways, *(f"{way}/*" for way in ways))
     return relative == path or any(fnmatch.fnmatch(relative, way) for way in ways)
 
 
-def _without_folders(pattern: str) -> list[str]:
-    """A glob, with each of its ``**/`` and without."""
-    head, stars, tail = pattern.partition("**/")
-    if not stars:
-        return [pattern]
-    return [f"{head}{between}{rest}" for rest in _without_folders(tail) for between in (stars, "")]
+@cache
+def _ways(pattern: str) -> tuple[str, ...]:
+    """A glob, with each part of it that is ``**`` and without; kept, since every file is compared with it."""
+    parts = pattern.split("/")
+    parts = [part for part, following in zip(parts, [*parts[1:], ""], strict=True) if (part, following) != ("**", "**")]
+    choices = [(f"{part}/", "") if part == "**" else (f"{part}/",) for part in parts[:-1]]
+    return tuple("".join(chosen) + parts[-1] for chosen in itertools.product(*choices))
 
 
 def discover(inputs: Sequence[str | Path], rules: Rules) -> Discovery:

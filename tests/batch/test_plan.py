@@ -556,6 +556,9 @@ def test_a_glob_may_stand_for_no_directory_anywhere() -> None:
     for glob in ("raw/**/*.png", "./raw/**/*.png", "**/raw/**/*.png"):
         found = targets(plan("in", options=RunOptions(include=(glob,))))
         assert found == ["out/raw/a.png", "out/raw/x/b.png", "out/raw/x/y/c.png"]
+    # Two stars within a name are no directories.
+    touch("in/rawx.png")
+    assert not plan("in", options=RunOptions(include=("raw**/x.png",))).items
     assert "out/[1].png" not in targets(plan("in", options=RunOptions(exclude=("[1].png",))))
     assert targets(plan("in", options=RunOptions(include=("raw/x/**/**/*.png",)))) == [
         "out/raw/x/b.png",
