@@ -16,7 +16,8 @@ from denoiser.batch.options import CorruptOptions
 from denoiser.batch.report import FileResult, Report, Status
 from denoiser.batch.writing import output_error
 from denoiser.errors import InputError, OutputError, UsageError
-from denoiser.images import open_source
+from denoiser.images import Header, open_source
+from denoiser.images.conversion import seen
 from denoiser.images.image import Pixels
 from denoiser.images.pixels import ValueRange, value_range
 
@@ -105,18 +106,18 @@ def _pair(result: FileResult, options: CorruptOptions) -> tuple[Image.Image, Ima
         # Floats that were made from integers are in the units of the integers.
         declared = value_range(page.dtype, options.white, options.black)
         values = declared if values is None or not options.float else values
-        views.append(_view(pixels[..., :colours], values))
+        views.append(_view(pixels[..., :colours], values, source.header))
     return views[0], views[1]
 
 
-def _view(pixels: Pixels, values: ValueRange) -> Image.Image:
+def _view(pixels: Pixels, values: ValueRange, like: Header) -> Image.Image:
     """The middle of a picture as 8-bit RGB, SIDE pixels a side."""
     height, width = pixels.shape[:2]
     top, left = max(0, (height - SIDE) // 2), max(0, (width - SIDE) // 2)
     part = pixels[top : top + SIDE, left : left + SIDE].astype(np.float64)
-    shown = np.nan_to_num((part - values.black) / values.span).clip(0, 1)
+    shown = seen(np.nan_to_num((part - values.black) / values.span).clip(0, 1), like)
     levels: NDArray[np.uint8] = np.rint(shown * 255).astype(np.uint8)
-    rgb = levels[..., :3] if levels.shape[2] >= 3 else levels[..., :1].repeat(3, axis=2)
+    rgb = levels.repeat(3 // levels.shape[2], axis=2)
     times = max(1, SIDE // max(rgb.shape[:2]))
     view = Image.new("RGB", (SIDE, SIDE), "white")
     view.paste(Image.fromarray(rgb.repeat(times, axis=0).repeat(times, axis=1)))

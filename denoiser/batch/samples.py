@@ -21,6 +21,7 @@ from denoiser.batch.options import BatchOptions
 from denoiser.batch.reading import Band
 from denoiser.estimate import estimate
 from denoiser.images import Header
+from denoiser.images.conversion import seen
 from denoiser.images.image import Pixels
 from denoiser.images.pixels import ValueRange, ends_at_black, value_range
 
@@ -51,12 +52,15 @@ class Sample:
     rows, columns : slice
         Where the square lies.
     values : ValueRange
+    like : Header
+        Of the file.
     """
 
     page: int
     rows: slice
     columns: slice
     values: ValueRange
+    like: Header
     parts: list[tuple[Pixels, Pixels]] = field(default_factory=list)
 
     @classmethod
@@ -65,7 +69,7 @@ class Sample:
         index = len(header.pages) // 2
         page = header.pages[index]
         values = value_range(page.dtype, options.white, options.black, bounded=False)
-        return cls(index, _middle(page.height, SIDE), _middle(page.width, SIDE), values)
+        return cls(index, _middle(page.height, SIDE), _middle(page.width, SIDE), values, header)
 
     def add(self, band: Band, before: Pixels, after: Pixels) -> None:
         """Take what lies inside from one band, (h, W, C) as stored, without alpha."""
@@ -92,7 +96,16 @@ class Sample:
             return None
         before, after = self._squares()
         black, white = self._contrast(before)
-        return _webp(before, black, white), _webp(after, black, white)
+        return self._webp(before, black, white), self._webp(after, black, white)
+
+    def _webp(self, square: Pixels, black: float, white: float) -> bytes:
+        rows, columns = (slice(*_middle(length, VIEW).indices(length)) for length in square.shape[:2])
+        values = np.nan_to_num((square[rows, columns].astype(np.float64) - black) / (white - black)).clip(0, 1)
+        levels: NDArray[np.uint8] = np.rint(seen(values, self.like) * 255).astype(np.uint8)
+        picture = Image.fromarray(levels if levels.shape[2] == 3 else levels[:, :, 0])
+        stream = io.BytesIO()
+        picture.save(stream, "WEBP", quality=QUALITY, method=4)
+        return stream.getvalue()
 
     def _squares(self) -> tuple[Pixels, Pixels]:
         before, after = zip(*self.parts, strict=True)
@@ -138,16 +151,6 @@ def _unit(square: Pixels, values: ValueRange) -> tuple[float, float]:
         return values.black, values.span
     finite = square[np.isfinite(square)]
     return (float(finite.min()), float(finite.max()) - float(finite.min())) if finite.size else (0.0, 0.0)
-
-
-def _webp(square: Pixels, black: float, white: float) -> bytes:
-    rows, columns = (slice(*_middle(length, VIEW).indices(length)) for length in square.shape[:2])
-    part = square[rows, columns, : 3 if square.shape[2] == 3 else 1].astype(np.float64)
-    shown = np.nan_to_num((part - black) / (white - black)).clip(0, 1)
-    levels: NDArray[np.uint8] = np.rint(shown * 255).astype(np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(levels if levels.shape[2] == 3 else levels[:, :, 0]).save(stream, "WEBP", quality=QUALITY, method=4)
-    return stream.getvalue()
 
 
 def _plain(value: float | None, scale: float) -> float | None:

@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from denoiser.images.formats import CAPABILITIES
-from denoiser.images.image import Page, Pixels
+from denoiser.images.formats import CAPABILITIES, metadata_of
+from denoiser.images.image import Header, Page, Pixels
 from denoiser.images.metadata import Metadata
 
 
@@ -39,6 +40,28 @@ def convert(bands: Iterable[Pixels], page: Page, written: Page, format: str, met
         if shown and metadata.white_is_zero:
             band = _negative(band, page)
         yield band if same else _convert(band, page, written)
+
+
+def seen(values: NDArray[np.floating[Any]], like: Header) -> NDArray[np.floating[Any]]:
+    """What a small view of a picture shows.
+
+    Parameters
+    ----------
+    values : ndarray
+        (h, w, C) without alpha, from 0 to 1.
+    like : Header
+        Of the file.
+
+    Returns
+    -------
+    ndarray
+        (h, w, 3) of colour and of inks, (h, w, 1) of all else: the first channel.
+    """
+    metadata = metadata_of(like)
+    if metadata.cmyk and values.shape[2] == 4:
+        return (1 - values[:, :, :3]) * (1 - values[:, :, 3:])
+    shown = values if values.shape[2] == 3 else values[:, :, :1]
+    return 1 - shown if metadata.white_is_zero else shown
 
 
 def _divided(band: Pixels) -> Pixels:

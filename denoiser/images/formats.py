@@ -253,7 +253,7 @@ def refusal(like: Header, format: str) -> str | None:
     if format == "npy" and len({(p.height, p.width, p.channels, p.dtype) for p in like.pages}) > 1:
         return "its pages differ in size or type, which one array cannot hold; choose tiff"
     for page in like.pages:
-        if reason := _page_refusal(page, format, can, _metadata(like).cmyk):
+        if reason := _page_refusal(page, format, can, metadata_of(like).cmyk):
             return reason
     return None
 
@@ -288,7 +288,7 @@ def losses(like: Header, format: str) -> tuple[str, ...]:
         Such as ``("16 bit", "alpha", "ICC profile")``; empty if nothing is lost.
     """
     format = resolve(like, format)
-    metadata = _metadata(like)
+    metadata = metadata_of(like)
     if format == like.format:
         return metadata.dropped
     can = CAPABILITIES[format]
@@ -344,5 +344,6 @@ def _holds(can: Capability, page: Page) -> bool:
     return type_code(page.dtype) in can.dtypes
 
 
-def _metadata(like: Header) -> Metadata:
+def metadata_of(like: Header) -> Metadata:
+    """What a header says besides the pages; nothing of those that no file was read for."""
     return like.metadata if isinstance(like.metadata, Metadata) else Metadata()

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from denoiser.batch import FileResult, Report, RunOptions, Status, page, run
@@ -21,7 +22,7 @@ from denoiser.batch.manifest import Stamp
 from denoiser.batch.reading import Band
 from denoiser.batch.samples import SIDE, VIEW, Sample, picture
 from denoiser.errors import ExitCode, OutputError, UsageError
-from denoiser.images import Header, Page
+from denoiser.images import Header, Page, open_source
 from tests.batch.fakes import FakeDenoiser, write_npy, write_png
 from tests.batch.fakes import picture as pixels
 from tests.pages import Tags, browser, drive
@@ -154,6 +155,28 @@ def test_samples_without_noise_or_pixels_say_nothing(array: Any) -> None:
     assert sample.noise() == {"before": None, "after": None, "unit": "stored"}
     assert sample.views() is not None
     json.dumps(sample.noise(), allow_nan=False)
+
+
+@pytest.mark.parametrize("kind", ["inks", "white as zero"])
+def test_views_show_what_values_stand_for(tmp_path: Path, kind: str) -> None:
+    ramp = np.linspace(0, 200, 64 * 64).reshape(64, 64)
+    light = np.stack([255 - ramp, 255 - ramp / 2, np.full_like(ramp, 255)], axis=2)
+    if kind == "inks":
+        path = tmp_path / "a.jpg"
+        ink = np.concatenate([255 - light, np.zeros_like(light[..., :1])], axis=2)
+        Image.fromarray(ink.astype(np.uint8), "CMYK").save(path, quality=100)
+    else:
+        path = tmp_path / "a.tif"
+        light = light[..., :1]
+        tifffile.imwrite(path, (255 - light[..., 0]).astype(np.uint8), photometric="miniswhite")
+    with open_source(path) as source:
+        sample = Sample.of(source.header, RunOptions())
+        stored = source.read(0, 0, 64)
+    sample.add(Band(0, 0, 64, stored, stored.shape[2]), stored, stored)
+    views = sample.views()
+    assert views is not None
+    shown = np.asarray(Image.open(io.BytesIO(views[0])).convert("RGB")).astype(float)
+    assert np.abs(shown - light).mean() < 4
 
 
 def test_samples_do_not_pile_up(tmp_path: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
