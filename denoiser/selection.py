@@ -103,12 +103,12 @@ def estimate_page(
         step=1 / values.span if integers else 0.0,
         quality=rows.quality,
         depth=8 * page.dtype.itemsize,
-        bright=_brightest(pieces) if wide else 1.0,
+        bright=brightest(pieces) if wide else 1.0,
         by_light=not quick,
     )
 
 
-def _brightest(pieces: Sequence[NDArray[np.float32]]) -> float:
+def brightest(pieces: Sequence[NDArray[np.float32]]) -> float:
     """The value below which nearly all others are; 1 where that is none above black."""
     values = np.concatenate([piece[np.isfinite(piece)] for piece in pieces])
     found = float(np.quantile(values, BRIGHT)) if values.size else 0.0

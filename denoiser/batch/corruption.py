@@ -33,13 +33,11 @@ from denoiser.images import SUFFIXES, Header, Page
 from denoiser.images.arrays import as_pages, page_of
 from denoiser.images.image import Pixels
 from denoiser.images.metadata import Metadata
-from denoiser.images.pixels import ValueRange, join, split, value_range
-from denoiser.noise import Noise, NumpyRandom, parse
+from denoiser.images.pixels import ValueRange, put, split, value_range
+from denoiser.noise import Noise, NumpyRandom, parse, sidecar
 from denoiser.progress import Progress, Silent
 from denoiser.settings import as_paths, as_text, check_range
 
-SIDECAR = "corruption.json"
-SIDECAR_SCHEMA = "denoiser.corruption/1"
 WORKSPACE = 40
 """Bytes per value that making noise takes: the picture and several arrays as float32; `camera` needs the most."""
 
@@ -127,7 +125,9 @@ def corrupt(
     check_range(white, black)
     values = value_range(array.dtype, white, black)
     made = [
-        corrupt_page(pixels, page, kind, np.random.default_rng([seed, index]), values)[0]
+        # Zeros at the end would count for nothing: the first noise would be made of the numbers of default_rng(seed),
+        # as perhaps the picture is.
+        corrupt_page(pixels, page, kind, np.random.default_rng([seed, index, 1]), values)[0]
         for index, pixels in enumerate(pages)
     ]
     return np.stack(made).reshape(array.shape).astype(array.dtype, copy=False)  # with its byte order
@@ -166,7 +166,7 @@ def corrupt_page(
         where: Any = True if note.missing is None else ~note.missing
         np.copyto(made[..., : result.shape[-1]], result, where=where)
     else:
-        made = join(noisy, note)
+        made = put(noisy, note)
     colours = slice(0, seen.shape[-1])
     after = (made[..., colours].astype(np.float32) - np.float32(values.black)) / np.float32(values.span)
     change = after - seen if note.missing is None else (after - seen)[~note.missing]
@@ -239,6 +239,7 @@ class _Writer(Writer):
             "source": shown(job.item.relative),
             "white": 1.0 if values.white is None else values.white,
             "black": values.black,
+            "declared": o.white is not None or o.black is not None,
             **job.checks,
         }
 
@@ -260,7 +261,7 @@ class _Corruption(Session):
     ) -> None:
         super().__init__(inputs, destination, options, options.key(), progress, stop)
         self.options: CorruptOptions = options
-        self.sidecar = destination.root / SIDECAR if options.sidecar and not destination.file else None
+        self.sidecar = destination.root / sidecar.NAME if options.sidecar and not destination.file else None
         _check_owner(self.sidecar)
 
     @property
@@ -303,19 +304,19 @@ def _document(options: CorruptOptions, manifest: Manifest) -> dict[str, Any]:
             if entry is not None and certain and entry.figures:
                 files[shown(target)] = entry.figures
     about = {"noise": options.noise, "seed": options.seed, "float": options.float}
-    return {"schema": SIDECAR_SCHEMA, "version": __version__, **about, "files": files}
+    return {"schema": sidecar.SCHEMA, "version": __version__, **about, "files": files}
 
 
-def _check_owner(sidecar: Path | None) -> None:
+def _check_owner(path: Path | None) -> None:
     """Refuse to replace a file of the same name that something else has written."""
-    if sidecar is None or not sidecar.exists():
+    if path is None or not path.exists():
         return
     try:
-        document = json.loads(sidecar.read_bytes())
+        document = json.loads(path.read_bytes())
     except (OSError, ValueError):
         document = None
-    if not isinstance(document, Mapping) or document.get("schema") != SIDECAR_SCHEMA:
-        raise UsageError(f"{shown(sidecar)}: is not from this program and would be overwritten; move it away")
+    if not isinstance(document, Mapping) or document.get("schema") != sidecar.SCHEMA:
+        raise UsageError(f"{shown(path)}: is not from this program and would be overwritten; move it away")
 
 
 def _replace(path: Path, document: Mapping[str, Any]) -> None:

@@ -11,6 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from denoiser.benchmark.pictures import Picture
+from denoiser.images import Header
+from denoiser.images.conversion import seen
+
 SIDES = (96, 256)
 """Pixels: the least and the largest side of the central part of a picture that is shown."""
 
@@ -76,13 +80,15 @@ class Album:
         self.left = budget
         self.side = int(np.clip((budget / PER_PIXEL / max(1, results)) ** 0.5, *SIDES))
         self.sheet: Sheet | None = None
+        self.like: Header | None = None
 
-    def begin(self, name: str, source: NDArray[Any], known: bool = True) -> None:
-        """A new picture, (H, W, C) in units of the full range: the truth, where it is known, or the noisy one."""
+    def begin(self, name: str, source: Picture, known: bool = True) -> None:
+        """A new picture: the truth, where it is known, or the noisy one."""
         self.sheet = None
         if self.left > 0:
-            height, width = source.shape[:2]
-            truth = _uri(self._shown(source), QUALITY) if known else ""
+            self.like = source.like
+            height, width = source.stored.shape[:2]
+            truth = _uri(self._shown(source.values), QUALITY) if known else ""
             self.sheet = Sheet(name, min(width, self.side), min(height, self.side), truth)
 
     def add_noisy(self, noise: str, noisy: NDArray[Any] | None, caption: str) -> None:
@@ -111,10 +117,11 @@ class Album:
         self.sheet = None
 
     def _shown(self, values: NDArray[Any]) -> NDArray[np.uint8]:
-        """The centre in 8 bit for the screen: colour, or the first channel as gray."""
+        """The centre of values, (H, W, C) in units of the full range, in 8 bit for the screen."""
+        assert self.like is not None
         top, left = (max(0, (length - self.side) // 2) for length in values.shape[:2])
-        part = values[top : top + self.side, left : left + self.side, : 3 if values.shape[2] == 3 else 1]
-        return np.asarray(np.rint(np.clip(part, 0, 1) * 255), np.uint8)
+        part = np.clip(values[top : top + self.side, left : left + self.side], 0, 1)
+        return np.asarray(np.rint(seen(part, self.like) * 255), np.uint8)
 
 
 def _uri(pixels: NDArray[np.uint8], quality: int) -> str:

@@ -17,6 +17,7 @@ from denoiser import estimate
 from denoiser.benchmark.job import INPUT, Found, Job, Key, Steps
 from denoiser.benchmark.pictures import Picture, Subject, read_partner, read_source
 from denoiser.benchmark.result import BlindScore, Measured, Timed
+from denoiser.selection import brightest
 
 NEAR = 2
 """Pixels, along each axis, within which the residual's autocorrelation is looked at."""
@@ -28,26 +29,21 @@ SMALLEST = 8
 """Pixels: smaller pictures have neither structure nor pixels that are held out."""
 
 
-def measure(subject: Subject, job: Job, steps: Steps, noise: str) -> Found:
-    """Every score of one noisy picture; an InputError leaves it out of every row.
-
-    Parameters
-    ----------
-    noise : str
-        What stands in the place of a noise specification.
-    """
+def measure(subject: Subject, job: Job, steps: Steps) -> Found:
+    """Every score of one noisy picture; an InputError leaves it out of every row."""
     noisy = read_source(subject, job.options)
     restored = {name: read_partner(subject, ref, noisy, job.options) for name, ref in subject.restored.items()}
-    job.album.begin(subject.name, noisy.values, known=False)
-    found_noise = noise_of(noisy.values, noisy.depth)
+    job.album.begin(subject.name, noisy, known=False)
+    wide = job.options.white is None and noisy.stored.dtype.kind in "iu" and noisy.stored.dtype.itemsize > 1
+    found_noise = noise_of(noisy.values, noisy.depth, wide)
     level = found_noise.sigma
-    job.album.add_noisy(noise, noisy.values, _caption(level))
+    job.album.add_noisy(job.label, noisy.values, _caption(level))
     holed, held = hold_out(noisy)
     scores: dict[Key, Timed] = {}
 
     def add(method: str, values: NDArray[Any], prediction: NDArray[Any] | None, cost: dict[str, Any]) -> None:
         """Score one result."""
-        found = scores[noise, method] = score(subject.name, noisy, values, _held_out(noisy, prediction, held), cost)
+        found = scores[job.label, method] = score(subject.name, noisy, values, _held_out(noisy, prediction, held), cost)
         if method != INPUT:
             job.album.add_shot(method, values, _caption(found.noise))
 
@@ -85,7 +81,7 @@ def score(name: str, noisy: Picture, values: NDArray[Any], held_out: float | Non
     )
 
 
-def noise_of(values: NDArray[Any], depth: float | None) -> estimate.Estimate:
+def noise_of(values: NDArray[Any], depth: float | None, wide: bool = False) -> estimate.Estimate:
     """Noise as :mod:`denoiser.estimate` finds it, before clipping, in the parts of a large picture that it looks at.
 
     Parameters
@@ -94,6 +90,8 @@ def noise_of(values: NDArray[Any], depth: float | None) -> estimate.Estimate:
         (H, W, C) in units of the full range.
     depth : float or None
         Steps between black and white of integers, which are clipped; None for floats.
+    wide : bool
+        Whether a container of more than 8 bits is all that is known of white, see :func:`selection.estimate_page`.
     """
     strips = estimate.windows(*values.shape[:2])
     pieces = [
@@ -101,7 +99,12 @@ def noise_of(values: NDArray[Any], depth: float | None) -> estimate.Estimate:
         for strip in strips
         for left, right in strip.columns
     ]
-    return estimate.estimate(pieces, clips=depth is not None, step=1 / depth if depth is not None else 0.0)
+    return estimate.estimate(
+        pieces,
+        clips=depth is not None,
+        step=1 / depth if depth is not None else 0.0,
+        bright=brightest(pieces) if wide else 1.0,
+    )
 
 
 def autocorrelation(residual: NDArray[Any]) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ from denoiser.benchmark.pictures import (
 )
 from denoiser.benchmark.result import AnyRow, BlindRow, Measured, Result, Row, Timed
 from denoiser.errors import InputError, UsageError
+from denoiser.noise import sidecar
 from denoiser.progress import Progress, Silent
 
 
@@ -57,16 +59,19 @@ def benchmark(options: BenchmarkOptions, progress: Progress | None = None) -> Re
     if options.report is not None:
         report.check(options.report)
     subjects, failures = find(options)
+    told = _told(options, subjects)
+    options = _in_told_range(options, told, progress)
+    label = told.noise or _label(options)
     compared = methods.load(options)
     _check_names(compared, options)
-    if baseline is not None:
+    if baseline is not None and subjects:
         facts = protocol.describe(options, (), ())
         sizes = {subject.name: size_of(subject, options) for subject in subjects}
-        for words in gate.check_plan(baseline, facts, sizes, _gated(compared, options)):
+        for words in gate.check_plan(baseline, facts, sizes, _gated(compared, label, options)):
             progress.note(f"{baseline.path}: {words}", "warning")
     shots = len(options.specs or (1,)) * len(compared)
     album = Album(BUDGET if options.report is not None else 0, len(subjects) * (shots + len(options.restored)))
-    job = Job(options, compared, album, largest(subjects, options))
+    job = Job(options, compared, album, largest(subjects, options), label)
     found: list[Found] = []
     progress.start(len(subjects), sum(megapixels_of(subject, options) for subject in subjects), "measuring")
     try:
@@ -109,9 +114,9 @@ def _check_names(compared: list[Method], options: BenchmarkOptions) -> None:
         names.append(name)
 
 
-def _gated(compared: list[Method], options: BenchmarkOptions) -> list[Key]:
+def _gated(compared: list[Method], label: str, options: BenchmarkOptions) -> list[Key]:
     """The rows that a baseline is compared with."""
-    noises, models = options.specs or (_label(options),), [each.name for each in compared if each.kind in gate.GATED]
+    noises, models = options.specs or (label,), [each.name for each in compared if each.kind in gate.GATED]
     folders = [restored_name(folder, options.restored) for folder in options.restored]
     return [(noise, name) for noise in noises for name in (*models, *folders)]
 
@@ -120,11 +125,11 @@ def _measure(subject: Subject, job: Job, steps: Steps) -> Found:
     """Every score of one picture; an InputError leaves it out of every row, so that means stay comparable."""
     options = job.options
     if options.blind:
-        return blind.measure(subject, job, steps, _label(options))
+        return blind.measure(subject, job, steps)
     truth = read_source(subject, options)
     restored = {name: read_partner(subject, ref, truth, options) for name, ref in subject.restored.items()}
     digest = hashlib.sha256(truth.sha256.encode())
-    job.album.begin(subject.name, truth.values)
+    job.album.begin(subject.name, truth)
     scores: dict[Key, Timed] = {}
 
     def add(noise: str, method: str, noisy: Picture | None, values: NDArray[Any], **cost: Any) -> None:
@@ -133,7 +138,7 @@ def _measure(subject: Subject, job: Job, steps: Steps) -> Found:
         found = scores[noise, method] = protocol.score(subject.name, truth, values, hole, **cost)
         job.album.add_shot(method, values, _caption(found.psnr))
 
-    for noise, noisy in _noisy(subject, truth, options):
+    for noise, noisy in _noisy(subject, truth, job):
         if options.paired:
             digest.update(noisy.sha256.encode())
         found = scores[noise, INPUT] = protocol.score(subject.name, truth, noisy.values, noisy.hole)
@@ -144,9 +149,9 @@ def _measure(subject: Subject, job: Job, steps: Steps) -> Found:
                 add(noise, method.name, noisy, values, **cost)
             steps.done()
     if subject.noisy is None and restored:
-        job.album.add_noisy(_label(options), None, "")
+        job.album.add_noisy(job.label, None, "")
     for name, picture in restored.items():
-        add(_label(options), name, None, as_in_a_file(picture.values, truth.depth))
+        add(job.label, name, None, as_in_a_file(picture.values, truth.depth))
     job.album.end()
     height, width, channels = truth.stored.shape
     dtype = subject.source.page.dtype.name
@@ -158,16 +163,38 @@ def _caption(psnr: float | None) -> str:
     return "equal to the truth" if psnr is None else f"{psnr:.2f} dB"
 
 
-def _noisy(subject: Subject, truth: Picture, options: BenchmarkOptions) -> Iterator[tuple[str, Picture]]:
+def _noisy(subject: Subject, truth: Picture, job: Job) -> Iterator[tuple[str, Picture]]:
     """The noisy pictures of one truth, with what they are called."""
     if subject.noisy is not None:
-        yield _label(options), read_partner(subject, subject.noisy, truth, options)
-    for spec in options.specs:
-        yield spec, protocol.add_noise(truth, spec, subject.name, options)
+        yield job.label, read_partner(subject, subject.noisy, truth, job.options)
+    for spec in job.options.specs:
+        yield spec, protocol.add_noise(truth, spec, subject.name, job.options)
+
+
+def _told(options: BenchmarkOptions, subjects: list[Subject]) -> sidecar.Told:
+    """What ``corruption.json`` says of the noisy pictures."""
+    if options.noisy is None:
+        return sidecar.Told()
+    return sidecar.read(options.noisy, [(subject.noisy or subject.source).path for subject in subjects])
+
+
+def _in_told_range(options: BenchmarkOptions, told: sidecar.Told, progress: Progress) -> BenchmarkOptions:
+    """The options with black and white of the files, where the user leaves them to ``corruption.json``."""
+    if options.white is not None or options.black is not None or not any(told.ranges):
+        return options
+    if told.range is None:
+        progress.note(
+            f"{options.noisy}: {sidecar.NAME} tells of several values of white; only --white gives one for all",
+            "warning",
+        )
+        return options
+    black, white = told.range
+    progress.note(f"{options.noisy}: black is {black:g} and white {white:g}, says {sidecar.NAME}")
+    return replace(options, black=black, white=white)
 
 
 def _label(options: BenchmarkOptions) -> str:
-    """What stands in the place of a noise specification where pictures come from files."""
+    """What stands in the place of a noise specification where nothing is said of the noise of files."""
     return options.noisy.resolve().name if options.noisy is not None else "files"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from denoiser.noise import Chain, Noise, NumpyRandom, parse
+from denoiser.noise import Noise, NumpyRandom, parse, parts
 from denoiser.noise.defects import Blocks, HotPixels, Mask, SaltPepper, Stripes
 
 REPLACING = (SaltPepper, HotPixels, Stripes, Blocks, Mask)
@@ -20,7 +20,7 @@ PROBES = (0.2, 0.7)
 
 def makes_holes(spec: str) -> bool:
     """Whether a specification has a kind that replaces values."""
-    return any(isinstance(kind, REPLACING) for kind in _kinds(parse(spec)))
+    return any(isinstance(kind, REPLACING) for kind in parts(parse(spec)))
 
 
 def apply(noise: Noise, clean: NDArray[np.float32], seed: list[int]) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
@@ -47,7 +47,7 @@ def apply(noise: Noise, clean: NDArray[np.float32], seed: list[int]) -> tuple[ND
     generator = np.random.default_rng(seed)
     x: Any = clean[None]
     hole: NDArray[np.bool_] | None = None
-    for kind in _kinds(noise):
+    for kind in parts(noise):
         if isinstance(kind, REPLACING):
             low, high = (
                 kind.apply(np.full_like(x, value), NumpyRandom(copy.deepcopy(generator)))[0] for value in PROBES
@@ -55,7 +55,3 @@ def apply(noise: Noise, clean: NDArray[np.float32], seed: list[int]) -> tuple[ND
             hole = (low == high) if hole is None else hole | (low == high)
         x = kind.apply(x, NumpyRandom(generator))
     return np.asarray(x)[0], hole
-
-
-def _kinds(noise: Noise) -> tuple[Noise, ...]:
-    return noise.kinds if isinstance(noise, Chain) else (noise,)

@@ -43,12 +43,15 @@ class Job:
     album : Album
     watched : str
         Name of the picture during which memory is measured.
+    label : str
+        What stands in the place of a noise specification where pictures come from files.
     """
 
     options: BenchmarkOptions
     methods: list[Method]
     album: Album
     watched: str
+    label: str
 
     def restore(self, name: str, method: Method, noisy: Picture, rms: float) -> tuple[NDArray[Any], dict[str, Any]]:
         """Restore one picture.

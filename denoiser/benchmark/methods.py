@@ -71,9 +71,17 @@ def load(options: BenchmarkOptions) -> list[Method]:
     if twice := {name for name in names if names.count(name) > 1}:
         raise UsageError(f"{', '.join(sorted(twice))}: named more than once")
     for method in methods:  # what the first call imports and allocates is no part of a method's speed
-        black = np.zeros((filters.SMALLEST, filters.SMALLEST, 3), np.uint8)
-        method.restore(Picture(black, ValueRange(0, 255), 255, np.eye(*black.shape[:2], dtype=bool)[:, :, None]), 0.1)
+        method.restore(_first(options), 0.1)
     return methods
+
+
+def _first(options: BenchmarkOptions) -> Picture:
+    """A black picture with holes, of a type whose range the options do not speak of."""
+    hole = np.eye(filters.SMALLEST, dtype=bool)[:, :, None]
+    shape = (filters.SMALLEST, filters.SMALLEST, 3)
+    if options.white is None and options.black is None:
+        return Picture(np.zeros(shape, np.uint8), ValueRange(0, 255), 255, hole)
+    return Picture(np.zeros(shape, np.float32), ValueRange(0, 1), None, hole)
 
 
 def _default_classical(options: BenchmarkOptions) -> tuple[str, ...]:
@@ -113,6 +121,8 @@ def _restorer(
     model: Denoiser | AutoDenoiser, networks: Collection[Denoiser], options: BenchmarkOptions
 ) -> Callable[[Picture, float], NDArray[Any]]:
     """A model as a method. It is told what the user declares, as in a run, and the range of floats if it asks."""
+    from denoiser.inference import AutoDenoiser
+
     takes_sigma = any(network.needs.takes_sigma for network in networks)
     asks = takes_sigma or any(network.needs_range for network in networks)
 
@@ -121,7 +131,10 @@ def _restorer(
         sigma = rms * 255 if takes_sigma else None
         white, black = (options.white, options.black) if integers else (1.0 if asks else None, None)
         # As one page of a stack: many channels by themselves may as well be pictures.
-        restored = model.denoise(noisy.stored[None], white=white, black=black, sigma=sigma)[0]
+        stack, network = noisy.stored[None], model
+        if isinstance(model, AutoDenoiser) and not integers and noisy.depth is not None:
+            network = model.networks[model.choose(stack, 1.0).model]  # as for the file whose noise was not clipped
+        restored = network.denoise(stack, white=white, black=black, sigma=sigma)[0]
         return Picture(restored, noisy.range, noisy.depth).values
 
     return restore

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from denoiser import images
 from denoiser.benchmark.options import BenchmarkOptions
 from denoiser.errors import DenoiserError, InputError, NothingToDoError, UsageError
-from denoiser.images.image import Page
+from denoiser.images.image import Header, Page
 from denoiser.images.pixels import ValueRange, value_range
 
 SAMPLES = ("astronaut.png", "chelsea.png", "coffee.png", "ihc.png", "motorcycle_left.png", "rocket.jpg")
@@ -26,7 +26,7 @@ SAMPLE_CROP = 192
 
 
 OUTSIDE = 0.01
-"""Share of a float picture's values that may lie far outside 0 to 1 (hot pixels do)."""
+"""Share of a picture's values that may lie far beyond its range (hot pixels do)."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,15 @@ class Picture:
         Steps between black and white of the truth's integers; None for floats, which are never rounded or clipped.
     hole : ndarray or None
         (H, W, C) or (H, W, 1), True where the noise replaced the value; None where it replaces none.
+    like : Header or None
+        Of the file that a truth, or a noisy picture without one, was read from.
     """
 
     stored: NDArray[Any]
     range: ValueRange
     depth: float | None
     hole: NDArray[np.bool_] | None = None
+    like: Header | None = None
 
     @property
     def values(self) -> NDArray[np.float64]:
@@ -178,18 +181,21 @@ def _pair(subjects: list[Subject], failures: list[Failure], folder: Path, root: 
     failures.extend(Failure(f"{folder.name}/{failure.picture}", failure.reason) for failure in broken)
     unreadable = {_key(failure.picture) for failure in broken}
     refs = {partner.name: partner.source for partner in partners}
-    by_key: dict[str, list[str]] = {}
-    for name in refs:
-        by_key.setdefault(_key(name), []).append(name)
+    # A name that is the same goes first; what is left is paired by its name without suffix, where it is the only one.
+    same = {subject.name for subject in subjects} & refs.keys()
+    by_key = _by_key(refs.keys() - same)
+    left = _by_key({subject.name for subject in subjects} - same)
     paired, used = [], set()
     for subject in subjects:
-        near = by_key.get(_key(subject.name), [])
-        match = subject.name if subject.name in refs else near[0] if len(near) == 1 else None
+        key = _key(subject.name)
+        near = by_key.get(key, [])
+        alone = len(near) == 1 and len(left.get(key, [])) == 1
+        match = subject.name if subject.name in same else near[0] if alone else None
         if match is not None:
             used.add(match)
             paired.append(_with_partner(subject, refs[match], row))
-        elif _key(subject.name) not in unreadable:
-            several = f"; {', '.join(near)} are all like it" if near else ""
+        elif key not in unreadable:
+            several = f"; {', '.join(sorted({*near, *left[key]}))} are all alike" if near else ""
             failures.append(Failure(subject.name, f"has no partner in {folder}{several}"))
     lonely = [name for name in refs if name not in used]
     # A partner of a picture that has failed already is not told a second time.
@@ -198,6 +204,13 @@ def _pair(subjects: list[Subject], failures: list[Failure], folder: Path, root: 
         Failure(f"{folder.name}/{name}", f"has no partner in {root}") for name in lonely if _key(name) not in known
     )
     return paired
+
+
+def _by_key(names: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in sorted(names):
+        found.setdefault(_key(name), []).append(name)
+    return found
 
 
 def _key(name: str) -> str:
@@ -222,7 +235,7 @@ def read_source(subject: Subject, options: BenchmarkOptions) -> Picture:
     InputError
         If it is damaged, holds NaN or infinite pixels, or is of floats whose range nobody has told.
     """
-    stored = _read(subject.source, options)
+    stored, like = _read(subject.source, options)
     try:
         found = value_range(stored.dtype, options.white, options.black)
     except UsageError as error:  # of this file alone
@@ -236,8 +249,12 @@ def read_source(subject: Subject, options: BenchmarkOptions) -> Picture:
             )
         found = ValueRange(0.0 if options.black is None else options.black, 1.0)  # as `denoiser corrupt` counts them
     if stored.dtype.kind == "f":
-        return Picture(_in_range(stored, found), found, None)
-    return Picture(stored, found, found.span)
+        return Picture(_in_range(stored, found), found, None, like=like)
+    if np.mean(stored > found.black + 1.5 * found.span) > OUTSIDE:
+        raise InputError(
+            f"{subject.name}: has values up to {stored.max()}, far above the declared white; give --white as it is"
+        )
+    return Picture(stored, found, found.span, like=like)
 
 
 def read_partner(subject: Subject, ref: Ref, truth: Picture, options: BenchmarkOptions) -> Picture:
@@ -248,7 +265,7 @@ def read_partner(subject: Subject, ref: Ref, truth: Picture, options: BenchmarkO
     InputError
         If size, channels or kind of pixels do not match the truth's.
     """
-    stored = _read(ref, options)
+    stored, _ = _read(ref, options)
     if stored.shape != truth.stored.shape or (ref.page.height, ref.page.width) != _size(subject.source):
         raise InputError(
             f"{subject.name}: {ref.path} is {_shape(ref.page)}, {_source(options)} is {_shape(subject.source.page)}"
@@ -271,8 +288,8 @@ def _in_range(stored: NDArray[Any], found: ValueRange) -> NDArray[np.float32]:
     return ((stored.astype(np.float64) - found.black) / found.span).astype(np.float32)
 
 
-def _read(ref: Ref, options: BenchmarkOptions) -> NDArray[Any]:
-    """Colour of one page, cropped about its centre."""
+def _read(ref: Ref, options: BenchmarkOptions) -> tuple[NDArray[Any], Header]:
+    """Colour of one page, cropped about its centre, and the header of its file."""
     page = ref.page
     with images.open_source(ref.path) as source:
         pixels = source.read(ref.index, 0, page.height)[:, :, : page.channels - page.alpha]
@@ -282,7 +299,7 @@ def _read(ref: Ref, options: BenchmarkOptions) -> NDArray[Any]:
         pixels = pixels[top : top + crop, left : left + crop]
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         raise InputError(f"{ref.path}: NaN or infinite pixels cannot be scored; fill or crop them")
-    return np.asarray(pixels)
+    return np.asarray(pixels), source.header
 
 
 def _size(ref: Ref) -> tuple[int, int]:

@@ -91,7 +91,7 @@ def value_range(
                     f"such files out (--include, --exclude), or do them without --{name}"
                 )
         if not bounded and dtype.itemsize > 1:
-            least, largest, clips = 0.0, largest - least, white is not None
+            least, largest, clips = 0.0, largest - least + min(black or 0.0, 0.0), white is not None
     found = ValueRange(least if black is None else float(black), largest if white is None else float(white), clips)
     if not np.isfinite(found.black) or (found.white is not None and not found.black < found.white < np.inf):
         raise UsageError(f"white {found.white} must be a number above black {found.black}")
@@ -272,6 +272,36 @@ def join(values: NDArray[np.float32], note: Note, strength: float = 1.0) -> Pixe
         _join_rows(values[rows], note, rows, strength, result[rows, :, :colours])
     if note.missing is not None:
         np.copyto(result[:, :, :colours], stored[:, :, :colours], where=note.missing)
+    return result
+
+
+def put(values: NDArray[np.float32], note: Note) -> Pixels:
+    """Network values as stored pixels where they are not the network's input; the others stay bit for bit.
+
+    Unlike :func:`join` it does not add a difference to what is stored: 0 becomes black and 1 white, to the last bit.
+
+    Parameters
+    ----------
+    values, note
+        As :func:`join`.
+
+    Returns
+    -------
+    ndarray
+        As :func:`join`.
+    """
+    if note.dtype.kind == "u" and note.dtype.itemsize <= 2:
+        return join(values, note)  # which adds none for these
+    work = values.astype(np.float64) * note.range.span + note.range.black
+    if note.dtype.kind in "iu":
+        limits = np.iinfo(note.dtype)
+        work = np.rint(work).clip(limits.min, limits.max)
+    changed = values != note.network_values()
+    if note.missing is not None:
+        changed &= ~note.missing
+    result = note.stored.copy()
+    with np.errstate(over="ignore"):
+        np.copyto(result[:, :, : values.shape[2]], work, casting="unsafe", where=changed)
     return result
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from denoiser.noise.base import Noise, NumpyRandom, Random, Range
 from denoiser.noise.grain import Gaussian, PoissonGaussian
-from denoiser.noise.kinds import KINDS, Chain
+from denoiser.noise.kinds import KINDS, Chain, parts
 from denoiser.noise.protocol import PROTOCOLS, noisy_version
 from denoiser.noise.spec import Mixture, explain, parse, parse_mixture
 
@@ -23,4 +23,5 @@ __all__ = [
     "noisy_version",
     "parse",
     "parse_mixture",
+    "parts",
 ]

@@ -63,12 +63,13 @@ class Stripes:
         count, height, width, _ = tuple(x.shape)
         share, colour = self.share.draw(count, random), self.colour.draw(count, random)
         length = height if self.direction == "rows" else width
-        places = -(-length // self.thickness)
+        thickness = min(self.thickness, length)
+        places = -(-length // thickness)
         # The order of random numbers is a random permutation: each picture covers its first few places.
         rank = random.uniform((count, places)).argsort().argsort()
         chosen = whole(share * places)
         covered = rank < (chosen if isinstance(chosen, float) else chosen.reshape(count, 1))
-        lines = covered[:, np.arange(length) // self.thickness]
+        lines = covered[:, np.arange(length) // thickness]
         shape = (count, length, 1, 1) if self.direction == "rows" else (count, 1, length, 1)
         return random.where(lines.reshape(shape), colour, x)
 

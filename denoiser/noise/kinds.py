@@ -42,3 +42,8 @@ class Chain:
         for kind in self.kinds:
             x = kind.apply(x, random)
         return x
+
+
+def parts(noise: Noise) -> tuple[Noise, ...]:
+    """The kinds of a chain; any other noise alone."""
+    return noise.kinds if isinstance(noise, Chain) else (noise,)

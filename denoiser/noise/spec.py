@@ -60,7 +60,9 @@ def _parse_kind(text: str) -> Noise:
     kind: Any = KINDS[name]()
     known = {field.name: field for field in fields(kind)}
     given: set[str] = set()
-    for position, part in enumerate(filter(None, rest.split(","))):
+    for position, part in enumerate(rest.split(",") if rest else []):
+        if not part.strip():
+            raise UsageError(f"noise {text!r}: a parameter is missing beside a comma")
         key, equals, value = (word.strip() for word in part.partition("="))
         if not equals:
             key, value = list(known)[position] if position < len(known) else "", part.strip()

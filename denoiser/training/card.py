@@ -48,10 +48,11 @@ def _notes(options: TrainOptions, counters: Counters) -> str:
 
 
 def _noise(options: TrainOptions) -> str:
+    told = f": {options.noise_note}" if options.noise_note else ""
     if options.self_supervised:
-        return f"that of the noisy pictures it learned from, without clean ones ({options.self_supervised})"
+        return f"that of the noisy pictures it learned from, without clean ones ({options.self_supervised}){told}"
     if options.noisy:
-        return "that of the pairs of noisy and clean pictures it learned from"
+        return f"that of the pairs of noisy and clean pictures it learned from{told}"
     return (
         " | ".join(options.mixture)
         + f"; {options.gray_share:.0%} gray; {options.clip_share:.0%} clipped and rounded as files are"

@@ -12,7 +12,7 @@ import torch
 from denoiser import models
 from denoiser.errors import UsageError
 from denoiser.models import Network
-from denoiser.noise import parse_mixture
+from denoiser.noise import parse, parse_mixture, parts, sidecar
 from denoiser.progress import Progress
 from denoiser.training import validate
 from denoiser.training.folder import Picture, Reading, load_pairs, load_pictures, reduced
@@ -25,6 +25,12 @@ BOTTLENECKS = ("convdae", "convdae-long", "dae")
 
 DIM = 0.3
 """Share of the range of files of more than 8 bits below which all values are a sign of another range."""
+
+INDEPENDENT = ("blind-spot", "neighbours")
+"""Ways to learn from noisy pictures alone that need noise which is independent from pixel to pixel."""
+
+SPREADING = frozenset({"stripes", "blocks", "correlated", "banding", "jpeg", "camera"})
+"""Kinds of noise that are not."""
 
 Pictures = tuple[Sequence[Picture], Sequence[Picture]]
 """Those to learn from or clean ones, and their noisy partners where there are some."""
@@ -63,6 +69,42 @@ def prepare(
     else:
         objective = Synthetic(store, mixture, options.gray_share, options.clip_share, options.patterns or 0.0)
     return objective, _validation(options, held, device) if leads and held[0] else None
+
+
+def as_told(options: TrainOptions, progress: Progress) -> TrainOptions:
+    """The options with what ``corruption.json`` says of the noisy pictures, where the user does not say it.
+
+    Parameters
+    ----------
+    options : TrainOptions
+    progress : Progress
+        Warned where the noise does not suit the way to learn from it.
+    """
+    folder = options.data if options.self_supervised else options.noisy
+    told = sidecar.read(folder) if folder else sidecar.Told()
+    noises = [noise for noise in told.noises if noise]
+    name = options.self_supervised
+    if name in INDEPENDENT and (wrong := [noise for noise in noises if not _is_independent(noise)]):
+        progress.note(
+            f"{folder}: {sidecar.NAME} tells of {wrong[0]}; {name} takes noise that is not independent from pixel to "
+            "pixel for picture",
+            "warning",
+        )
+    options = replace(options, noise_note=options.noise_note or " | ".join(noises))
+    if options.white is not None or options.black is not None or told.range is None:
+        return options
+    black, white = told.range
+    progress.note(f"{folder}: black is {black:g} and white {white:g}, says {sidecar.NAME}")
+    return replace(options, black=black, white=white)
+
+
+def _is_independent(spec: str) -> bool:
+    """Whether noise is independent from pixel to pixel; what nobody can read is given the benefit of the doubt."""
+    try:
+        noise = parse(spec)
+    except UsageError:
+        return True
+    return not any(kind.name in SPREADING for kind in parts(noise))
 
 
 def _validation(options: TrainOptions, held: Pictures, device: torch.device) -> validate.Validation:

@@ -22,7 +22,7 @@ from denoiser.training.clock import Clock
 from denoiser.training.data import TorchRandom
 from denoiser.training.group import Group, joined
 from denoiser.training.learner import Learner
-from denoiser.training.lessons import prepare
+from denoiser.training.lessons import as_told, prepare
 from denoiser.training.objectives import Objective
 from denoiser.training.options import TrainOptions
 from denoiser.training.validate import Scores, Validation
@@ -82,6 +82,7 @@ def train(
     device, dtype = _device(options)
     with joined(device) as group:
         talk = progress if progress and group.leads else Silent()
+        options = as_told(options, talk)
         learner = Learner.start(options, device, dtype)
         if options.resume:
             learner.resume(options.out / "checkpoint.safetensors")

@@ -71,7 +71,7 @@ class TrainOptions:
         Peak learning rate.
     optimizer : {'muon', 'adamw'}
         See :mod:`denoiser.training.muon`.
-    name, purpose, data_note, command : str
+    name, purpose, data_note, noise_note, command : str
         For the model card.
     """
 
@@ -109,6 +109,7 @@ class TrainOptions:
     purpose: str = ""
     command: str = ""
     data_note: str = ""
+    noise_note: str = ""
 
     def __post_init__(self) -> None:
         settle(self)

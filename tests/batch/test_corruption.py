@@ -14,12 +14,13 @@ from PIL import Image
 
 import denoiser
 from denoiser.batch import CorruptOptions, Report, corrupt, corrupt_files
-from denoiser.batch.corruption import SIDECAR
 from denoiser.batch.manifest import Manifest
 from denoiser.batch.writing import Writer
 from denoiser.errors import ExitCode, OutputError, UsageError
 from denoiser.images.samples import sample_paths
 from denoiser.noise import KINDS
+from denoiser.noise.sidecar import NAME as SIDECAR
+from denoiser.noise.sidecar import Told, read
 from denoiser.progress import Silent
 from tests.batch.fakes import leftovers
 from tests.images.compare import assert_same_kind
@@ -355,7 +356,7 @@ def test_arrays_of_events_with_declared_values() -> None:
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_works_on_gray_16_bit_with_alpha(name: str) -> None:
     rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 65536, (24, 40, 2), dtype=np.uint16)
+    pixels = rng.integers(0, 65536, (96, 80, 2), dtype=np.uint16)
     made = corrupt(pixels, name, alpha=True)
     assert np.array_equal(made[..., 1], pixels[..., 1])
     assert not np.array_equal(made[..., 0], pixels[..., 0])
@@ -365,3 +366,46 @@ def test_the_samples_are_there_and_can_be_read() -> None:
     paths = sample_paths()
     assert len(paths) == 6
     assert all(path.stat().st_size > 10_000 and Image.open(path).size[0] >= 400 for path in paths)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "white"), [("f8", None), ("f4", 255.0), ("f2", 255.0), ("u4", None), ("i4", 4095.0), ("i2", None)]
+)
+def test_what_noise_sets_is_exact_and_what_it_leaves_alone_too(dtype: str, white: float | None) -> None:
+    rng = np.random.default_rng(1)
+    clean = (rng.random((40, 50, 3)) * 0.8 + 0.1) * (white or (1 if dtype == "f8" else np.iinfo(dtype).max))
+    clean = clean.astype(dtype)
+    black = 0 if dtype[0] in "fi" else None
+    made = corrupt(clean, "mask:0.4", white=white, black=black)
+    assert 0.3 < (made == 0).mean() < 0.5
+    assert np.array_equal(made[made != 0], clean[made != 0])
+    grainy = corrupt(clean, "gaussian:10", white=white, black=black).astype(float) - clean
+    assert grainy.std() / (white or (1 if dtype == "f8" else np.iinfo(dtype).max)) == pytest.approx(10 / 255, rel=0.05)
+
+
+def test_missing_pixels_stay_where_noise_sets_values() -> None:
+    clean = np.full((30, 30), 0.5)
+    clean[3, 4] = np.nan
+    made = corrupt(clean, "salt-pepper:0.9")
+    assert np.isnan(made[3, 4]) and np.isnan(made).sum() == 1
+    assert set(np.unique(made[~np.isnan(made)])) == {0.0, 0.5, 1.0}
+
+
+def test_noise_is_not_made_of_the_numbers_that_a_picture_is_made_of() -> None:
+    clean = 0.5 + 0.1 * np.random.default_rng(0).standard_normal((64, 64), dtype=np.float32)
+    noise = corrupt(clean, "gaussian:25", seed=0) - clean
+    assert abs(np.corrcoef(noise.ravel(), clean.ravel())[0, 1]) < 0.06
+
+
+def test_ranges_that_were_declared_are_marked(folder: Path, tmp_path: Path, corrupts: Corrupts) -> None:
+    corrupts(output=tmp_path / "plain")
+    corrupts(output=tmp_path / "declared", white=65535.0, include=("*.tif",))
+    assert not any(row["declared"] for row in sidecar(tmp_path / "plain")["files"].values())
+    assert read(tmp_path / "plain").ranges == (None,)
+    told = read(tmp_path / "declared")
+    assert (told.noise, told.range) == ("gaussian:25", (0.0, 65535.0))
+    assert read(tmp_path / "plain", [tmp_path / "plain" / "other.png"]).noises == ("",)
+    assert read(tmp_path) == Told()
+    for text in ("", "[]", "{}", '{"schema": "denoiser.corruption/1", "files": {"a.png": 3}}'):
+        (tmp_path / "plain" / SIDECAR).write_text(text)
+        assert read(tmp_path / "plain") == Told()

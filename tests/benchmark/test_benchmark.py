@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
+from denoiser.batch import CorruptOptions, corrupt_files
 from denoiser.benchmark import BenchmarkOptions, Result, benchmark, gate, tables
 from denoiser.benchmark.filters import FILTERS
 from denoiser.benchmark.methods import NEEDED
@@ -494,3 +495,89 @@ def test_the_samples_need_no_folder() -> None:
     assert len(result.pictures) == 6
     assert {picture.channels for picture in result.pictures} == {3}
     assert "samples of scikit-image" in result.protocol["statement"]
+
+
+# What ``denoiser corrupt`` tells
+
+
+def deep(folder: Path) -> Path:
+    """12-bit pictures in files of 16 bit."""
+    for index in range(2):
+        folder.mkdir(exist_ok=True)
+        tifffile.imwrite(folder / f"{index}.tif", smooth(40, 50).astype(np.uint16) * 16, photometric="rgb")
+    return folder
+
+
+def test_noise_and_range_of_corrupted_pictures_are_known(tmp_path: Path) -> None:
+    truth = deep(tmp_path / "truth")
+    corrupt_files([truth], tmp_path / "noisy", CorruptOptions(noise="gaussian:20", white=4095))
+    pairs = {"clean": truth, "noisy": tmp_path / "noisy", **ONLY}
+    told = benchmark(BenchmarkOptions(**pairs))
+    assert told.rows == benchmark(BenchmarkOptions(**pairs, white=4095, black=0)).rows
+    assert row(told, "noisy input", "gaussian:20").psnr.mean == pytest.approx(20 * np.log10(255 / 20), abs=0.2)
+    assert row(benchmark(BenchmarkOptions(noisy=tmp_path / "noisy", **ONLY)), "noisy input").noise == "gaussian:20"
+    other = benchmark(BenchmarkOptions(**pairs, white=65535))
+    assert row(other, "noisy input").psnr.mean > 40, "what the user declares goes first"
+
+
+def test_several_kinds_of_noise_have_the_name_of_their_folder(tmp_path: Path) -> None:
+    truth = deep(tmp_path / "truth")
+    for name, white in (("0.tif", 4095), ("1.tif", 8191)):
+        options = CorruptOptions(noise=f"gaussian:{white % 7 + 9}", white=white, include=(name,))
+        corrupt_files([truth], tmp_path / "noisy", options)
+    notes = Notes()
+    result = benchmark(BenchmarkOptions(clean=truth, noisy=tmp_path / "noisy", **ONLY), notes)
+    assert row(result, "noisy input").noise == "noisy"
+    assert any("several values of white" in each for each in notes.told)
+
+
+class Notes(Silent):
+    """Keeps what is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def note(self, message: str, level: str = "info") -> None:
+        self.told.append(message)
+
+
+# Ranges that are declared
+
+
+def test_white_and_black_of_other_types_than_8_bit(tmp_path: Path, tiny_model: Path) -> None:
+    truth = deep(tmp_path / "truth")
+    result = benchmark(BenchmarkOptions(clean=truth, white=4095, models=(str(tiny_model),), classical=("median",)))
+    assert not result.failures and len(result.rows) == 9
+    result = benchmark(BenchmarkOptions(clean=truth, white=250, **ONLY))
+    assert all("far above the declared white" in failure.reason for failure in result.failures)
+    assert len(result.failures) == 2
+
+
+def test_a_partner_is_nobody_elses(tmp_path: Path) -> None:
+    for folder in ("clean", "noisy"):
+        write(tmp_path / folder / "a.png", smooth(30, 30))
+    write(tmp_path / "clean" / "a.bmp", smooth(30, 30)[::-1])
+    result = benchmark(BenchmarkOptions(clean=tmp_path / "clean", noisy=tmp_path / "noisy", **ONLY))
+    assert [each.name for each in result.pictures] == ["a.png"]
+    assert [failure.picture for failure in result.failures] == ["a.bmp"]
+    (tmp_path / "noisy" / "a.png").rename(tmp_path / "noisy" / "a.webp")
+    result = benchmark(BenchmarkOptions(clean=tmp_path / "clean", noisy=tmp_path / "noisy", **ONLY))
+    assert not result.pictures
+    assert all("a.bmp, a.png, a.webp are all alike" in failure.reason for failure in result.failures)
+
+
+def test_auto_chooses_by_noise_that_is_not_clipped_either(tmp_path: Path) -> None:
+    write(tmp_path / "clean" / "a.png", smooth(128, 128))
+    noise = ("correlated:sigma=20,length=2",)
+    options = BenchmarkOptions(clean=tmp_path / "clean", noise=noise, classical=("none",), models=("auto", *MODELS))
+    for protocol in ("file", "literature"):
+        result = benchmark(replace(options, protocol=protocol))
+        assert row(result, "auto").psnr == row(result, "unet-photo").psnr != row(result, "unet").psnr
+
+
+def test_unreadable_pictures_are_told_also_beside_a_baseline(clean: Path, tmp_path: Path, baseline: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    result = benchmark(BenchmarkOptions(clean=tmp_path / "broken", baseline=baseline, **ONLY))
+    assert [failure.picture for failure in result.failures] == ["a.png"]
+    assert result.exit_code == ExitCode.SOME_FAILED

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import re
@@ -13,8 +15,12 @@ from PIL import Image
 
 from denoiser.benchmark import BenchmarkOptions, benchmark, report
 from denoiser.benchmark.album import Album
+from denoiser.benchmark.pictures import Picture
 from denoiser.cli.main import main
 from denoiser.errors import ExitCode
+from denoiser.images import Header, Page
+from denoiser.images.metadata import Metadata
+from denoiser.images.pixels import ValueRange
 from tests.pages import Tags, browser, drive
 
 DRIVE = """
@@ -123,7 +129,8 @@ def test_album_keeps_to_its_budget() -> None:
     album = Album(budget, results=1000)
     for index in range(5):
         truth = rng.random((200, 200, 3))
-        album.begin(str(index), truth)
+        header = Header(Path("a.png"), "png", (Page(200, 200, 3, truth.dtype),), False)
+        album.begin(str(index), Picture(truth, ValueRange(0, 1), None, like=header))
         for noise in range(5):
             album.add_noisy(str(noise), truth, "20 dB")
             for method in range(4):
@@ -135,6 +142,18 @@ def test_album_keeps_to_its_budget() -> None:
     )
     assert [sheet.name for sheet in album.sheets] == [str(index) for index in range(len(album.sheets))]
     assert 0.5 * budget < sizes <= budget
+
+
+@pytest.mark.parametrize("metadata", [Metadata(cmyk=True), Metadata(white_is_zero=True)])
+def test_pictures_show_what_values_stand_for(metadata: Metadata) -> None:
+    album = Album(100_000, results=1)
+    values = np.full((100, 100, 4 if metadata.cmyk else 1), 0.25)
+    header = Header(Path("a.tif"), "tiff", (Page(100, 100, values.shape[2], values.dtype),), False, metadata)
+    album.begin("a", Picture(values, ValueRange(0, 1), None, like=header))
+    album.end()
+    encoded = album.sheets[0].truth.partition(",")[2]
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("L"))
+    assert np.abs(shown - 255 * (0.75**2 if metadata.cmyk else 0.75)).max() < 4
 
 
 def test_one_kind_of_noise_and_equal_values_make_a_chart(tmp_path: Path) -> None:

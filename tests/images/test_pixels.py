@@ -108,6 +108,8 @@ def test_networks_that_need_no_range_are_not_told_that_of_a_wide_container() -> 
         assert found.black == 0 and not found.clips
         assert value_range(np.dtype(code), white=4095, black=64, bounded=False) == ValueRange(64, 4095)
     assert value_range(np.dtype("u1"), bounded=False) == ValueRange(0, 255)
+    for black in (-32768, -1000):
+        assert value_range(np.dtype("i2"), black=black, bounded=False) == ValueRange(black, 65535 + black, clips=False)
     assert value_range(np.dtype("f4"), bounded=False) == ValueRange(0, None)
     signed = np.array([[[-1000], [0], [2000]]], np.int16)
     _, note = split(signed, page_of(signed), value_range(signed.dtype, bounded=False))

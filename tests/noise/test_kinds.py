@@ -211,6 +211,7 @@ def test_a_chain_applies_its_kinds_in_turn() -> None:
         ("stripes:thicknes=2", "did you mean 'thickness'"),
         ("stripes:thickness=1.5", "a whole number"),
         ("stripes:thickness=0", "at least 1"),
+        ("poisson-gaussian:,4", "a parameter is missing beside a comma"),
         ("stripes:direction=up", "rows or columns"),
         ("mask:1.5", "between 0 and 0.999"),
         ("jpeg:0", "between 1 and 100"),

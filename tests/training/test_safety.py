@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,15 @@ import pytest
 import torch
 from PIL import Image
 
-from denoiser import models
+from denoiser import models, weights
+from denoiser.batch import CorruptOptions, corrupt_files
 from denoiser.cli.main import main
 from denoiser.errors import DenoiserError, LockedError, UsageError
 from denoiser.lock import Lock, NoLocksError
 from denoiser.training import TrainOptions, train
 from denoiser.training.checkpoint import load_checkpoint
 from denoiser.training.learner import Learner
+from denoiser.training.lessons import as_told
 from denoiser.training.validate import score
 from tests.training.helpers import Notes, noisy, options, waves, write
 
@@ -205,3 +208,29 @@ def test_the_process_that_fails_tells_why_and_the_other_only_that(folders: Path,
     assert done.returncode != 0
     assert f"{tmp_path / 'missing'}: no such folder of pictures" in done.stderr
     assert "unexpected" not in done.stderr and "gloo" not in done.stderr.lower()
+
+
+def test_what_corrupt_tells_of_noisy_pictures_is_used(start: str, tmp_path: Path) -> None:
+    for index in range(3):
+        write(tmp_path / "clean" / f"{index}.tif", waves(index) / 16, np.uint16)
+    made = CorruptOptions(noise="gaussian:20", white=4095)
+    corrupt_files([tmp_path / "clean"], tmp_path / "noisy", made)
+    pairs = options(tmp_path / "clean", tmp_path / "run", start, noisy=tmp_path / "noisy")
+    told = Notes()
+    chosen = as_told(pairs, told)
+    assert (chosen.black, chosen.white, chosen.noise_note) == (0, 4095, "gaussian:20")
+    assert [level for level, _ in told.told] == ["info"]
+    assert as_told(options(tmp_path / "clean", tmp_path / "run", start), told).white is None
+    train(pairs)
+    _, card = weights.load(tmp_path / "run" / "model.safetensors")
+    assert card.noise.endswith("pairs of noisy and clean pictures it learned from: gaussian:20")
+
+    spoilt = CorruptOptions(noise="gaussian:20+correlated:5", exists="overwrite")
+    corrupt_files([tmp_path / "clean"], tmp_path / "noisy", spoilt)
+    alone = options(tmp_path / "noisy", tmp_path / "alone", start, self_supervised="blind-spot")
+    assert as_told(alone, told).white is None
+    level, message = told.told[-1]
+    assert level == "warning" and "blind-spot takes noise that is not independent" in message
+    count = len(told.told)
+    as_told(replace(alone, self_supervised="mask"), told)
+    assert len(told.told) == count
