@@ -19,6 +19,8 @@ from denoiser.images.pixels import ends_at_black, split, value_range
 
 LEAST_PIXELS = 64 * 64
 """Of a page whose network is chosen by its noise: on smaller ones looking takes longer than denoising."""
+LEAST_BLOCKS = 128
+"""That a quick look must find to be enough, a quarter of what it takes."""
 BRIGHT = 0.999
 """Share of values that are not above what counts as white in the choice for pages of more than 8 bits."""
 
@@ -65,8 +67,12 @@ def advise(rows: Rows, white: float | None = None, black: float | None = None) -
     rows, white, black
         As :func:`estimate_page`.
     """
-    page = rows.page
-    return settled(page, white) or choose(estimate_page(rows, white, black, quick=True))
+    if found := settled(rows.page, white):
+        return found
+    looked = estimate_page(rows, white, black, quick=True)
+    if looked.blocks < LEAST_BLOCKS:  # the page is nearly all frame, or saturated
+        looked = estimate_page(rows, white, black)
+    return choose(looked)
 
 
 def estimate_page(

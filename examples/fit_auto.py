@@ -4,10 +4,12 @@
 
 Two networks are better and worse at different pictures; this learns to tell which, from the noisy picture alone.
 Crops of CLEAN_DIR, reduced in size by factors that vary so that they have texture of every fineness and no compression
-of their own, get noise of a kind and strength drawn at random; both networks denoise them; a logistic regression of
-the sign of the difference in PSNR on the picture's spectra is the rule. A difference counts as much as it is large,
-up to two dB. HELD_OUT_DIR gets the noise of a fixed list with other seeds, and the table says what came of it: PSNR of
-each network, of the choice and of one who knows, and how often the choice was right (within 0.02 dB of the better one).
+of their own, get noise of a kind and strength drawn at random; some have a frame, bars or a round mask of one colour
+around them, under the noise or over it. Both networks denoise them; a logistic regression of the sign of the
+difference in PSNR on the picture's spectra is the rule. A difference counts as much as it is large, up to two dB.
+HELD_OUT_DIR gets the noise of a fixed list with other seeds, once as it is and once with something around it, and the
+tables say what came of it: PSNR of each network, of the choice and of one who knows, and how often the choice was right
+(within 0.02 dB of the better one).
 
 The rule goes into ``denoiser/estimate/rule.json``, with where it comes from and what came of it. Fit it anew whenever
 one of the networks is replaced; ``--measure`` leaves it as it is. 10,000 pictures take twelve minutes of two cores
@@ -50,6 +52,10 @@ GRAY = 6
 HELD_OUT_SIDE = 384
 MOST_PSNR = 60.0
 """In dB; a network that leaves a clean picture as it is would have an infinite one."""
+FRAMED = 10
+"""One in so many pictures of the fit has something around it."""
+WIDEST = 0.3
+"""Share of a side that a frame may take at one end."""
 LARGE = 2.0
 """Difference in dB from which on none counts more."""
 TIE = 0.02
@@ -68,6 +74,27 @@ HELD_OUT = (
 )
 
 Picture = NDArray[np.uint8]
+Marks = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A clean picture and the noise it is to get.
+
+    Attributes
+    ----------
+    clean : ndarray
+    noise : str
+    seed : int
+        Of the noise.
+    bare : ndarray or None
+        (H, W), where it gets none: a frame that was laid over the noisy picture.
+    """
+
+    clean: Picture
+    noise: str
+    seed: int
+    bare: Marks | None = None
 
 
 @dataclass(frozen=True)
@@ -107,13 +134,30 @@ def drawn_noise(random: np.random.Generator) -> str:
     return drawn[random.choice(len(drawn), p=shares / shares.sum())][1]
 
 
-def noisy(clean: Picture, noise: str, seed: int) -> Picture:
+def noisy(draft: Draft) -> Picture:
     """As in an 8-bit file."""
-    if noise == "clean":
+    clean = draft.clean
+    if draft.noise == "clean":
         return clean
     values = clean.reshape(1, *clean.shape[:2], -1).astype(np.float32) / 255
-    made = parse(noise).apply(values, NumpyRandom(np.random.default_rng([SEED, seed])))[0]
-    return np.rint(made.clip(0, 1) * 255).astype(np.uint8).reshape(clean.shape)
+    made = parse(draft.noise).apply(values, NumpyRandom(np.random.default_rng([SEED, draft.seed])))[0]
+    picture = np.rint(made.clip(0, 1) * 255).astype(np.uint8).reshape(clean.shape)
+    if draft.bare is not None:
+        picture[draft.bare] = clean[draft.bare]
+    return picture
+
+
+def around(height: int, width: int, random: np.random.Generator) -> Marks:
+    """Which pixels a frame, bars at two sides or a round mask takes."""
+    shape = random.integers(3)
+    if shape == 2:
+        y, x = np.ogrid[-1 : 1 : 1j * height, -1 : 1 : 1j * width]
+        return np.asarray(y * y + x * x > random.uniform(0.7, 1.2))
+    marks = np.ones((height, width), bool)
+    ends = random.uniform(0.02, WIDEST, 4) * (1 if shape == 0 else np.repeat(random.permutation(2), 2))
+    top, bottom, left, right = (ends * np.repeat([height, width], 2)).astype(int)
+    marks[top : height - bottom, left : width - right] = False
+    return marks
 
 
 def looked_at(picture: Picture) -> Estimate:
@@ -124,18 +168,18 @@ def looked_at(picture: Picture) -> Estimate:
     return estimate_page(rows, quick=True)
 
 
-def example(networks: Sequence[denoiser.Denoiser], clean: Picture, noise: str, seed: int) -> Example:
-    picture = noisy(clean, noise, seed)
-    results = [min(MOST_PSNR, psnr(clean, network.denoise(picture), 255)) for network in networks]
-    return Example(noise, looked_at(picture), (results[0], results[1]))
+def example(networks: Sequence[denoiser.Denoiser], draft: Draft) -> Example:
+    picture = noisy(draft)
+    results = [min(MOST_PSNR, psnr(draft.clean, network.denoise(picture), 255)) for network in networks]
+    return Example(draft.noise, looked_at(picture), (results[0], results[1]))
 
 
 def files_of(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
 
 
-def for_the_fit(folder: Path, number: int) -> tuple[Picture, str, int]:
-    """A random crop of a random picture, random noise, and the seed of that."""
+def for_the_fit(folder: Path, number: int) -> Draft:
+    """A random crop of a random picture, with random noise."""
     random = np.random.default_rng([SEED, number])
     files = files_of(folder)
     with Image.open(files[random.integers(len(files))]) as stored:
@@ -144,20 +188,34 @@ def for_the_fit(folder: Path, number: int) -> tuple[Picture, str, int]:
     image = image.resize([round(size / factor) for size in image.size], Image.Resampling.LANCZOS)
     width, height = (min(size, int(random.integers(*SIDES))) for size in image.size)
     left, top = int(random.integers(image.width - width + 1)), int(random.integers(image.height - height + 1))
-    return np.asarray(image.crop((left, top, left + width, top + height))), drawn_noise(random), number
+    clean, noise = np.array(image.crop((left, top, left + width, top + height))), drawn_noise(random)
+    if random.integers(FRAMED):
+        return Draft(clean, noise, number)
+    marks = around(height, width, random)
+    clean[marks] = random.choice([0, 255, int(random.integers(256))])
+    return Draft(clean, noise, number, marks if random.integers(2) else None)
 
 
-def held_out(folder: Path, number: int) -> tuple[Picture, str, int]:
-    """The middle of a picture, the noise of the list whose turn it is, and the seed of that."""
+def held_out(folder: Path, number: int) -> Draft:
+    """The middle of a picture, and the noise of the list whose turn it is."""
     picture, index = divmod(number, len(HELD_OUT))
     with Image.open(files_of(folder)[picture]) as stored:
         pixels = np.asarray(stored.convert("RGB"))
     top, left = (max(0, (size - HELD_OUT_SIDE) // 2) for size in pixels.shape[:2])
     clean = np.ascontiguousarray(pixels[top : top + HELD_OUT_SIDE, left : left + HELD_OUT_SIDE])
-    return clean, HELD_OUT[index], 1_000_000 + 1000 * picture + index
+    return Draft(clean, HELD_OUT[index], 1_000_000 + 1000 * picture + index)
 
 
-Draw = Callable[[Path, int], tuple[Picture, str, int]]
+def framed(folder: Path, number: int) -> Draft:
+    """The same with something around it, half of them over the noise."""
+    draft = held_out(folder, number)
+    random = np.random.default_rng([SEED, draft.seed])
+    marks = around(*draft.clean.shape[:2], random)
+    draft.clean[marks] = random.choice([0, 255, int(random.integers(256))])
+    return replace(draft, bare=marks if random.integers(2) else None)
+
+
+Draw = Callable[[Path, int], Draft]
 
 
 def examples(files: Sequence[Path], draw: Draw, folder: Path, count: int, jobs: int) -> Iterator[Example]:
@@ -171,7 +229,7 @@ def examples(files: Sequence[Path], draw: Draw, folder: Path, count: int, jobs: 
 
 def some(files: Sequence[Path], draw: Draw, folder: Path, numbers: Sequence[int]) -> list[Example]:
     networks = [denoiser.load(str(path), device="cpu") for path in files]
-    return [example(networks, *draw(folder, number)) for number in numbers]
+    return [example(networks, draw(folder, number)) for number in numbers]
 
 
 def fitted(seen: Sequence[Example]) -> Rule:
@@ -268,8 +326,10 @@ def main() -> None:
     count = len(files_of(options.held_out)) * len(HELD_OUT)
     seen = list(examples(files, held_out, options.held_out, count, options.jobs))
     print("\n".join(table(seen)))
+    beside = list(examples(files, framed, options.held_out, count, options.jobs))
+    print("\nwith frames, bars or masks:\n" + "\n".join(table(beside)))
     if not options.measure:
-        found = {"all": summary(seen), "with noise": summary(with_noise(seen))}
+        found = {"all": summary(seen), "with noise": summary(with_noise(seen)), "framed": summary(beside)}
         write(document | {"held_out": {"folder": options.held_out.name, "pictures": len(seen), **found}})
 
 

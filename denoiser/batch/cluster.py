@@ -19,7 +19,7 @@ import queue
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -315,7 +315,8 @@ class _Run:
         elif failure is not None:
             self._failed(unit, failure)
         elif not self._over():
-            self.error = UnavailableError("the Dask scheduler has dropped the work; finished files stay")
+            word = "has dropped the work" if self.client.status == "running" else "is gone"
+            self.error = UnavailableError(f"the Dask scheduler {word}; finished files stay")
 
     def _tell(self, outcome: worker.Outcome) -> None:
         self._units.measure(sum(result.size for result in outcome.results), len(outcome.results), outcome.seconds)
@@ -349,4 +350,6 @@ class _Run:
         code = self.shared.stop.code or ExitCode.TERMINATED
         if self.sharing:
             self.sharing.shared.stop.request(code)
-        self.client.run(worker.stop, self.setup.run, code, wait=False, on_error="ignore")
+        if self.client.status == "running":  # else the scheduler is gone
+            with suppress(OSError):
+                self.client.run(worker.stop, self.setup.run, code, wait=False, on_error="ignore")

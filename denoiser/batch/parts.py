@@ -152,7 +152,7 @@ class Setup:
             return False
 
     def fold(self, manifest: Manifest) -> None:
-        """Take over the manifests of the processes that took part, and of those of dead runs.
+        """Take over the manifests of processes that took part, and of dead runs; remove what else these left.
 
         Raises
         ------
@@ -164,6 +164,9 @@ class Setup:
             others = set(folder.glob(f"manifest-{PREFIX}*.jsonl"))
             own = set(folder.glob(f"manifest-{PREFIX}{self.run}-*.jsonl"))
             manifest.fold(sorted(own | {path for path in others if path.stat().st_mtime < old}))
+            for proof in folder.glob(f"{PREFIX}*"):
+                if proof.stat().st_mtime < old:
+                    proof.unlink()
         except OSError as error:
             raise OutputError(f"{shown(manifest.path)}: cannot be written ({error.strerror})") from error
 

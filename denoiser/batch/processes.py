@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -115,7 +116,7 @@ class _Team:
         except (EOFError, ConnectionError):
             member = self._members.pop(pipe)
             member.process.join()
-            if not member.finished:
+            if not member.finished and self.shared.stop.code is None:
                 code = member.process.exitcode
                 self._fail(UnavailableError(f"the process on {member.process.name} died (exit code {code})"))
             return
@@ -179,7 +180,8 @@ class _Line:
 
 def _work(setup: Setup, items: Sequence[Item], pipe: Connection) -> None:
     """What a process does from its beginning to its end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the one that planned decides
+    for sent in (signal.SIGINT, signal.SIGTERM):  # they may reach all processes; the one that planned decides
+        signal.signal(sent, signal.SIG_IGN)
     line = _Line(pipe)
     engine: Mapping[str, str | int] = {}
     error: DenoiserError | None
@@ -190,9 +192,10 @@ def _work(setup: Setup, items: Sequence[Item], pipe: Connection) -> None:
         engine = part.engine()
     except DenoiserError as failure:
         error = failure
-    except (BrokenPipeError, EOFError):
+    except ConnectionError:
         sys.exit(1)  # nobody listens any more
-    line.send("end", (error, engine))
+    with suppress(ConnectionError):
+        line.send("end", (error, engine))
 
 
 def _listen(pipe: Connection, request: Callable[[ExitCode], None]) -> None:

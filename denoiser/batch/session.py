@@ -216,7 +216,7 @@ class Session:
     def _work(self, plan: Plan) -> None:
         work = plan.work[: self.options.max_files]
         with self.stop.abruptly():
-            remove_leftovers([path for item in work for path in item.outputs], self._owner)
+            remove_leftovers([path for item in plan.items for path in item.outputs], self._owner)
             if warning := check_room(work, self.destination.root, self.options.max_runtime is not None):
                 self.progress.note(warning, "warning")
             shared = self._shared(free_share() if self._owner is None else self._owner)

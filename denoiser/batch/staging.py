@@ -6,14 +6,15 @@ as it is whole and checked. What was made is remembered in ``.denoiser/`` below 
 appended to, so each chunk adds a manifest of its own; a run that comes to its end makes one of all.
 
 ``.denoiser/pending*.json`` names the outputs of the chunk that is being written. After a kill nobody can know which of
-them are new, so the next run makes them again.
+those that no manifest tells of are new, so the next run makes them again.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 
 CHUNK_FILES, CHUNK_BYTES = 64, 1 << 28
 """Files and bytes of a chunk. Two chunks of inputs lie on the local disk at a time."""
+
+TRIES = 5
+"""How often the files that other shares renew are listed and read."""
 
 TRANSFERS = 16
 """Objects brought at a time: waiting for a store takes longer than what it sends."""
@@ -94,6 +98,8 @@ class Stage:
         self.inputs: list[Staged] = []
         self.output: Staged | None = None
         self.sources: set[str] = set()
+        self.pending: dict[str, set[str]] = {}
+        """Name of a file of pending outputs -> those that are made again."""
 
     def input(self, argument: str | Path, index: int) -> str | Path:
         """A local argument that stands for one of the inputs."""
@@ -123,27 +129,39 @@ class Stage:
         single = Path(address).suffix.lower() in SUFFIXES
         base, _, name = address.rpartition("/") if single else (address, "", "")
         self.output = Staged(Store.of(base), self.folder / "out")
-        try:
-            listing = self.output.store.listing()
-        except InputError as error:
-            raise OutputError(str(error)) from error
-        pending = self._pending(self.output, listing)
+        listing = self._remembered(self.output)
+        self.pending = self._pending(self.output, listing)
+        again = set().union(*self.pending.values())
         for place, stamp in listing.items():
-            path = self.output.folder / place
-            if place.startswith(f"{STATE}/manifest"):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self.output.store.get(place, path, stamp)
-            elif place not in pending and not place.startswith(f"{STATE}/") and name in ("", place):
-                _stand_in(path, stamp)
+            if place not in again and not place.startswith(f"{STATE}/") and name in ("", place):
+                _stand_in(self.output.folder / place, stamp)
         self.output.folder.mkdir(exist_ok=True)
         return Destination(self.output.folder, self.output.folder / name if name else None)
 
-    def _pending(self, output: Staged, listing: Mapping[str, Stamp]) -> set[str]:
-        found: set[str] = set()
-        for place in [place for place in listing if place.startswith(f"{STATE}/pending")]:
-            path = self.folder / "pending.json"
-            output.store.get(place, path, listing[place])
-            found |= set(json.loads(path.read_bytes()))
+    def _remembered(self, output: Staged) -> dict[str, Stamp]:
+        """Bring what a store remembers of runs; returns the listing. Other shares may renew it meanwhile."""
+        state = output.folder / STATE
+        for tries_left in reversed(range(TRIES)):
+            shutil.rmtree(state, ignore_errors=True)
+            state.mkdir(parents=True)
+            try:
+                listing = output.store.listing()
+                for place in [each for each in listing if each.startswith((f"{STATE}/manifest", f"{STATE}/pending"))]:
+                    output.store.get(place, output.folder / place, listing[place])
+            except InputError as error:
+                if not tries_left:
+                    raise OutputError(f"{output.store.address(STATE)}: {error}") from error
+            else:
+                return listing
+        raise AssertionError("the last try has returned or raised")
+
+    def _pending(self, output: Staged, listing: Mapping[str, Stamp]) -> dict[str, set[str]]:
+        """Of pending outputs those that no manifest tells of."""
+        manifest = Manifest(output.folder)
+        found = {}
+        for path in sorted((output.folder / STATE).glob("pending*.json")):
+            places = [place for place in json.loads(path.read_bytes()) if place in listing]
+            found[path.name] = {place for place in places if not manifest.current(place, listing[place])[1]}
         return found
 
     def staged(self, path: Path) -> Staged | None:
@@ -181,7 +199,7 @@ class StagedSession(RunSession):
     ) -> None:
         super().__init__(inputs, destination, options, progress, denoiser, stop)
         self.stage = stage
-        self.journal = Journal(stage.output, self._own_manifest()) if stage.output else None
+        self.journal = Journal(stage.output, self._own_manifest(), stage.pending) if stage.output else None
 
     def _dry(self) -> Report:
         plan = self._plan()
@@ -218,6 +236,17 @@ class StagedSession(RunSession):
                 future.cancel()
         if self.journal and not self._ended(shared):
             self.journal.close()
+
+    def _finish(self, plan: Plan) -> None:
+        if self.journal and self.error is None and self.stop.code is None:
+            try:
+                self.journal.forget_others({item.place for item in plan.items if self._is_made(item)})
+            except OutputError as error:
+                self.error = error
+
+    def _is_made(self, item: Item) -> bool:
+        result = self.results.get((item.source, item.target))
+        return result is not None and result.status in (Status.DONE, Status.COPIED)
 
     def _ended(self, shared: Shared) -> bool:
         return self.error is not None or shared.stop.code is not None
@@ -298,11 +327,14 @@ class Journal:
     output : Staged
     manifest : Manifest
         The local one, which all lines are appended to.
+    left : dict
+        Name of a file of pending outputs that a dead run left -> those that no manifest told of.
     """
 
-    def __init__(self, output: Staged, manifest: Manifest) -> None:
+    def __init__(self, output: Staged, manifest: Manifest, left: Mapping[str, set[str]]) -> None:
         self.output = output
         self.manifest = manifest
+        self.left = left
         self.name = manifest.path.stem  # manifest or manifest-0of3
         self.token = f"{os.urandom(4).hex()}"
         self.written = manifest.path.stat().st_size if manifest.path.exists() else 0
@@ -319,6 +351,8 @@ class Journal:
     def end(self) -> None:
         """Say what has been written since."""
         lines = self.manifest.path.read_bytes()
+        if len(lines) < self.written:  # it was compacted when it was opened
+            self.written = 0
         if len(lines) > self.written:
             self._put(f"{self.name}-{self.token}-{self.number:06}.jsonl", lines[self.written :])
             self.written = len(lines)
@@ -334,6 +368,18 @@ class Journal:
         made = [f"{self.name}-{self.token}-{number:06}.jsonl" for number in range(self.number)]
         for name in (*(path.name for path in parts), *made):
             store.remove(f"{STATE}/{name}")
+
+    def forget_others(self, made: Set[str]) -> None:
+        """A run over all files, which has made these, is done with what dead shares had pending, too."""
+        if self.name != "manifest":
+            return
+        for name, places in self.left.items():
+            if name == self._pending:
+                continue
+            if remaining := sorted(places - made):
+                self._put(name, json.dumps(remaining).encode())
+            else:
+                self.output.store.remove(f"{STATE}/{name}")
 
     def _put(self, name: str, content: bytes) -> None:
         path = self.output.folder.parent / "journal"

@@ -105,6 +105,7 @@ class Store:
         InputError
             If the store cannot be read, or a key is no path.
         """
+        self.system.invalidate_cache()
         try:
             found = again(lambda: self.system.find(self.base, detail=True))
         except faults() as error:

@@ -30,7 +30,7 @@ from denoiser.errors import InputError, OutputError
 from denoiser.images import Header, Target, save
 from denoiser.images.image import Pixels
 from denoiser.images.pixels import deviation, join
-from denoiser.lock import has_ended
+from denoiser.lock import FREE, has_ended
 
 OLD_SECONDS = 24 * 3600.0
 """A temporary file of another share, or of a run without a lock, is a dead run's when nobody wrote it for so long."""
@@ -313,8 +313,9 @@ def output_error(target: Path, error: OSError) -> OutputError | InputError:
 def remove_leftovers(targets: Iterable[Path], owner: str | None) -> int:
     """Remove temporary files of dead runs from the directories that the targets lie in.
 
-    Those of ``owner`` are certainly dead, because this run holds the owner's lock; those of runs without a lock when
-    their process is gone, and others when they are a day old. A run without a lock has no ``owner``.
+    Those of ``owner`` are certainly dead, because this run holds the owner's lock, and so are those of all shares where
+    it holds the lock of the whole directory; those of runs without a lock are when their process is gone, and others
+    when they are a day old. A run without a lock has no ``owner``.
     """
     removed = 0
     for folder in {target.parent for target in targets}:
@@ -328,7 +329,8 @@ def remove_leftovers(targets: Iterable[Path], owner: str | None) -> int:
                 continue
             with suppress(OSError):
                 path = Path(entry.path)
-                if share == owner or has_ended(share) or time.time() - folders.measure(path)[1] / 1e9 > OLD_SECONDS:
+                mine = share == owner or (owner == "" and not share.startswith(FREE))
+                if mine or has_ended(share) or time.time() - folders.measure(path)[1] / 1e9 > OLD_SECONDS:
                     folders.remove(path)
                     removed += 1
     return removed

@@ -169,7 +169,7 @@ def product(rows: NDArray[np.float32], matrix: NDArray[np.float32]) -> NDArray[n
 
 def levels_of(blocks: Blocks) -> list[Level]:
     """Noise at up to :data:`BINS` levels of brightness, from dark to light; none where no block tells of noise."""
-    usable = _usable(blocks)
+    usable = usable_of(blocks)
     means = blocks.coefficients[usable, 0]
     order = usable[np.argsort(means, kind="stable")]
     bins = min(BINS, max(1, order.size // BLOCKS_PER_BIN))
@@ -178,12 +178,12 @@ def levels_of(blocks: Blocks) -> list[Level]:
 
 def whole_of(blocks: Blocks) -> list[Level]:
     """Noise at one level, that of all brightness: its blocks are not others where more of a picture is looked at."""
-    usable = _usable(blocks)
+    usable = usable_of(blocks)
     return [_level(blocks, usable)] if usable.size else []
 
 
-def _usable(blocks: Blocks) -> NDArray[np.intp]:
-    """Blocks that are neither saturated nor, unless most are, constant: frames and masks around a picture."""
+def usable_of(blocks: Blocks) -> NDArray[np.intp]:
+    """Which blocks tell of noise: not those that are saturated nor, unless most are, constant (frames and masks)."""
     usable = np.ones(len(blocks.constant), bool) if blocks.clipped is None else blocks.clipped < MOST_CLIPPED
     varied = usable & ~blocks.constant
     return np.flatnonzero(varied if 2 * varied.sum() > usable.sum() else usable)

@@ -75,6 +75,8 @@ class Estimate:
         What counts as white where noise is called strong or weak, in units of the full range.
     spectra : ndarray or None
         What the choice of a network weighs, see :mod:`denoiser.estimate.spectra`. None without channels.
+    blocks : int
+        How many blocks tell of it: neither saturated nor, unless most are, constant.
     """
 
     channels: tuple[ChannelNoise, ...]
@@ -84,6 +86,7 @@ class Estimate:
     depth: int = 8
     bright: float = 1.0
     spectra: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+    blocks: int = 0
 
     @property
     def sigma(self) -> float | None:
@@ -170,9 +173,11 @@ def estimate(
         _channel(found, float(plane.mean()), clips, step) for found, plane in zip(levels, planes, strict=True)
     )
     green = 1 if count == 3 else 0
+    usable = dct.usable_of(cut[green])
     flat = (dct.whole_of(cut[green]) if by_light else levels[green])[0].chosen
     shared = _shared(cut, flat) if count == 3 else None
-    return Estimate(channels, shared, grid_strength(pieces), quality, depth, bright, spectra_of(cut, flat, bright))
+    spectra = spectra_of(cut, usable, flat, bright)
+    return Estimate(channels, shared, grid_strength(pieces), quality, depth, bright, spectra, usable.size)
 
 
 def _channel(levels: Sequence[Level], mean: float, clips: bool, step: float) -> ChannelNoise:

@@ -65,7 +65,9 @@ def windows(height: int, width: int, pixels: int = PIXELS) -> list[Strip]:
 
 
 def _spread(length: int, count: int) -> list[tuple[int, int]]:
-    """So many intervals of :data:`WINDOW` from one end of a length to the other, beginning at multiples of 8."""
-    room = max(0, length - WINDOW)
-    starts = [room * i // max(1, count - 1) if count > 1 else room // 2 for i in range(count)]
+    """Intervals of :data:`WINDOW` in the middles of so many equal parts of a length, beginning at multiples of 8.
+
+    Not at its ends: frames, bars and margins tell nothing of a picture.
+    """
+    starts = [max(0, ((2 * i + 1) * length // count - WINDOW) // 2) for i in range(count)]
     return [(start // SIDE * SIDE, min(length, start // SIDE * SIDE + WINDOW)) for start in starts]

@@ -16,7 +16,7 @@ from denoiser.estimate.blocks import Blocks
 
 FIGURES = ("flat", "mean", "spread", "still")
 """Of each coefficient: logarithm of its mean square in flat blocks; mean and standard deviation of the logarithm of its
-square in all blocks; share of the blocks in which it is hardly there. Squares are in units of the full range."""
+square in all usable blocks; share of the blocks in which it is hardly there. Squares are in units of the full range."""
 STILL = 0.25 / 255
 """Its square is added to squares before their logarithm: less than what rounding to 8 bit makes."""
 NOTHING = 0.5 / 255
@@ -25,13 +25,17 @@ _YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.
 """Luma and chroma of JFIF: JPEG rounds the coefficients of these."""
 
 
-def spectra_of(cut: Sequence[Blocks], chosen: NDArray[np.intp], bright: float = 1.0) -> NDArray[np.float32]:
+def spectra_of(
+    cut: Sequence[Blocks], usable: NDArray[np.intp], chosen: NDArray[np.intp], bright: float = 1.0
+) -> NDArray[np.float32]:
     """The figures of a picture.
 
     Parameters
     ----------
     cut : sequence of Blocks
         One for each channel.
+    usable : ndarray
+        Which blocks are looked at: frames and what is saturated are no part of the picture.
     chosen : ndarray
         Which blocks are flat.
     bright : float
@@ -44,16 +48,17 @@ def spectra_of(cut: Sequence[Blocks], chosen: NDArray[np.intp], bright: float = 
     """
     planes = [each.coefficients if bright == 1 else each.coefficients / np.float32(bright) for each in cut]
     if len(cut) != 3 or all(np.array_equal(planes[0], plane) for plane in planes[1:]):
-        return _figures(planes[0], chosen)[None]
+        return _figures(planes[0], usable, chosen)[None]
     red, green, blue = planes
     ycc = (np.float32(r) * red + np.float32(g) * green + np.float32(b) * blue for r, g, b in _YCC)
-    return np.stack([_figures(plane, chosen) for plane in ycc])
+    return np.stack([_figures(plane, usable, chosen) for plane in ycc])
 
 
-def _figures(plane: NDArray[np.float32], chosen: NDArray[np.intp]) -> NDArray[np.float32]:
+def _figures(plane: NDArray[np.float32], usable: NDArray[np.intp], chosen: NDArray[np.intp]) -> NDArray[np.float32]:
     """Coefficients (N, 64) -> (4, 64)."""
     squares = plane * plane
     flat = np.log(squares[chosen].mean(axis=0) + np.float32(STILL**2))
+    squares = squares[usable]
     logarithms = np.log(squares + np.float32(STILL**2))
     mean = logarithms.mean(axis=0)
     logarithms -= mean

@@ -16,12 +16,11 @@ distributed = pytest.importorskip("distributed")
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-class Cluster:
-    """A scheduler in this process, and worker processes that can be killed."""
+class Workers:
+    """Worker processes that can be killed; a context manager."""
 
-    def __init__(self, folder: Path) -> None:
-        self.scheduler = distributed.LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0", host="127.0.0.1")
-        self.address = self.scheduler.scheduler_address
+    def __init__(self, folder: Path, address: str) -> None:
+        self.address = address
         self.preload = folder / "preload.py"
         self.preload.write_text("from tests.batch.elsewhere import install\ninstall()\n")
         self.workers: list[subprocess.Popen[bytes]] = []
@@ -42,4 +41,21 @@ class Cluster:
         for worker in self.workers:
             worker.kill()
             worker.wait()
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class Cluster(Workers):
+    """A scheduler in this process, and its workers."""
+
+    def __init__(self, folder: Path) -> None:
+        self.scheduler = distributed.LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0", host="127.0.0.1")
+        super().__init__(folder, self.scheduler.scheduler_address)
+
+    def close(self) -> None:
+        super().close()
         self.scheduler.close()

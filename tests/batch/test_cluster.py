@@ -6,6 +6,8 @@ import json
 import os
 import queue
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -21,7 +23,7 @@ from denoiser.batch.units import MOST_FILES, Units
 from denoiser.batch.worker import Outcome
 from denoiser.errors import ExitCode, UnavailableError, UsageError
 from denoiser.tuning import TORCH_SETTINGS
-from tests.batch.clusters import Cluster, distributed
+from tests.batch.clusters import Cluster, Workers, distributed
 from tests.batch.fakes import FakeDenoiser, leftovers, picture, tree, write_npy, write_png
 
 FILES = 60
@@ -124,6 +126,34 @@ def test_limits_and_a_wish_to_stop_hold_for_the_cluster(machines: Cluster, folde
     rest = there(folder / "in", out, machines.address)
     assert rest.exit_code is ExitCode.SOME_FAILED
     assert tree(out) == tree(folder / "whole")
+
+
+def test_a_scheduler_that_is_gone_ends_the_run(folder: Path, tmp_path: Path) -> None:
+    told = tmp_path / "scheduler.json"
+    options = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(told)]
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", *options]
+    alone = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+    def kill() -> None:
+        while not any((tmp_path / "alone").rglob("*.png")):
+            time.sleep(0.01)
+        alone.kill()
+
+    try:
+        while not told.is_file():
+            time.sleep(0.05)
+        with Workers(tmp_path, json.loads(told.read_text())["address"]) as workers:
+            workers.have(1)
+            threading.Thread(target=kill).start()
+            began = time.monotonic()
+            report = there(folder / "in", tmp_path / "alone", str(told))
+            assert time.monotonic() - began < 30
+    finally:
+        alone.kill()
+        alone.wait()
+    assert report.exit_code is ExitCode.UNAVAILABLE
+    assert "scheduler is gone" in report.message
+    assert tree(tmp_path / "alone").items() <= tree(folder / "whole").items()
 
 
 def test_shares_may_each_have_the_cluster(machines: Cluster, folder: Path) -> None:

@@ -150,5 +150,10 @@ def test_manifests_of_dead_runs_are_taken_over_when_they_are_old(planned: Planne
     for path in (young, old):
         path.write_bytes(b"")
     os.utime(old, (1, 1))
+    proof, dead = folder / "part-0000", folder / "part-1111"
+    for path in (proof, dead):
+        path.write_text("proof")
+    os.utime(dead, (1, 1))
     planned.setup.fold(planned.manifest)
     assert young.exists() and not old.exists()
+    assert proof.exists() and not dead.exists()

@@ -118,6 +118,20 @@ def test_a_wish_to_stop_reaches_all(folder: Path, fake_network: None) -> None:
     assert time.monotonic() - began < 10
 
 
+def test_the_end_of_all_processes_at_once_is_the_wish_of_the_first(folder: Path, fake_network: None) -> None:
+    stop = Stop()
+
+    def end_all() -> None:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        time.sleep(0.3)
+        stop.request(ExitCode.TERMINATED)
+
+    report = both(folder, "ended", Watch(6, end_all), stop)
+    assert report.exit_code is ExitCode.TERMINATED
+    assert leftovers(folder / "ended") == []
+
+
 def test_the_devices_of_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnavailableError, match="there is no CUDA device here"):
         devices.expand("cuda:all")

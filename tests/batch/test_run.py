@@ -794,8 +794,10 @@ def test_leftovers_of_dead_runs_are_removed_and_those_of_live_ones_kept(
     for name in names.values():
         (place / name).write_bytes(b"half")
     os.utime(place / names["old"], (time.time() - 10**6,) * 2)
-    runs()
-    assert {path.name for path in leftovers(tmp_path)} == {names["other share"], names["foreign"]}
+    runs(shard=(0, 2))
+    assert {path.name for path in leftovers(tmp_path)} == {names[each] for each in ("dead", "other share", "foreign")}
+    runs()  # it has the whole directory, so no share is at work
+    assert {path.name for path in leftovers(tmp_path)} == {names["foreign"]}
 
 
 # The report.

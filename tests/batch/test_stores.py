@@ -197,6 +197,59 @@ def test_a_kill_leaves_no_half_output_and_what_was_pending_is_done_again(
     assert statuses(runs()) == ["skipped"] * 5
 
 
+def test_what_a_dead_share_had_pending_is_made_once(memory: Any, runs: Runs) -> None:
+    memory.rm_file("/in/bad.png")
+    assert statuses(runs()) == ["done"] * 5
+    made = [key.removeprefix("/out/") for key in outputs(memory)]
+    memory.rm_file("/out/.denoiser/manifest.jsonl")
+    memory.pipe_file("/out/.denoiser/pending-0of2.json", json.dumps(made[:2]).encode())
+    assert sorted(statuses(runs())) == ["done"] * 2 + ["skipped"] * 3, "the others may be anybody's"
+    assert [key for key in memory.store if "pending" in key] == []
+    memory.pipe_file(f"/out/{made[0]}", b"somebody's")
+    assert statuses(runs()) == ["skipped"] * 5
+    assert memory.cat_file(f"/out/{made[0]}") == b"somebody's"
+
+
+def test_an_object_from_elsewhere_is_left_alone_after_a_kill(memory: Any, runs: Runs) -> None:
+    memory.rm_file("/in/bad.png")
+    assert statuses(runs()) == ["done"] * 5
+    place = outputs(memory)[0].removeprefix("/out/")
+    memory.pipe_file("/out/.denoiser/pending-0of2.json", json.dumps([place]).encode())
+    assert statuses(runs()) == ["skipped"] * 5, "the manifest tells of it"
+    assert [key for key in memory.store if "pending" in key] == []
+
+
+def test_state_that_another_share_renews_meanwhile_is_read_again(
+    memory: Any, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory.rm_file("/in/bad.png")
+    assert runs().exit_code is ExitCode.OK
+    memory.pipe_file("/out/.denoiser/manifest-0of2-00000000-000000.jsonl", b"")
+    get = Store.get
+
+    def meanwhile(store: Store, relative: str, path: Path, stamp: Any) -> None:
+        if "0of2" in relative:
+            memory.rm_file(f"/out/{relative}")
+        get(store, relative, path, stamp)
+
+    monkeypatch.setattr(Store, "get", meanwhile)
+    assert statuses(runs()) == ["skipped"] * 5
+
+
+def test_lines_are_kept_where_the_manifest_was_compacted(
+    memory: Any, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory.rm_file("/in/bad.png")
+    stale = json.dumps({"v": 1, "target": "gone.png"}) + "\n"
+    memory.pipe_file("/out/.denoiser/manifest.jsonl", stale.encode() * 3000)
+    monkeypatch.setattr(staging, "CHUNK_FILES", 2)
+    monkeypatch.setattr(staging.Journal, "close", lambda journal: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        runs(jobs=1)
+    monkeypatch.undo()
+    assert statuses(runs()) == ["skipped"] * 5
+
+
 def test_requests_that_fail_now_and_then_are_made_again(
     memory: Any, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

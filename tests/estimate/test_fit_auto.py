@@ -77,7 +77,7 @@ def test_a_small_fit_makes_both_rules_and_a_table(
     document = script.fit(script.example(networks, *work) for work in works)
     assert sum(document["fitted"]["pictures"].values()) == 16 and document["fitted"]["seed"] == script.SEED
     assert set(document["rules"]) == {"colour", "gray"}
-    seen = [script.example(networks, *script.held_out(tmp_path, number)) for number in range(3)]
+    seen = [script.example(networks, script.held_out(tmp_path, number)) for number in range(3)]
     assert [each.kind for each in seen] == list(script.HELD_OUT)
     summary = script.summary(seen)
     assert summary["knowing"] >= max(summary[name] for name in ("auto", *MODELS)) and 0 <= summary["right"] <= 1
