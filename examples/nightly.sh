@@ -10,6 +10,8 @@ set -uo pipefail
 in=${1:?usage: nightly.sh IN OUT [options of denoiser run]}
 out=${2:?usage: nightly.sh IN OUT [options of denoiser run]}
 out=${out%/} # so that the log lies beside it
+[[ $in == -* ]] && in=./$in # names that begin with "-" are no options
+[[ $out == -* ]] && out=./$out
 shift 2
 log=${DENOISER_NIGHTLY_LOG:-$out.log}
 
@@ -30,8 +32,11 @@ case $code in
     5) say="$out cannot be written: is the disk full?" ;;
     6) exit 0 ;; # the time was up; the next night goes on
     7) say="the last run is still working" ;;
+    2) say="the call is wrong" ;;
+    127) say="denoiser is not on the PATH of cron, which is $PATH" ;;
     130 | 143) say="the run was interrupted; the next one goes on" ;;
-    *) say="the call is wrong" ;;
+    137) say="the run was killed, perhaps for want of memory (see --max-memory); the next one goes on" ;;
+    *) say="the run ended unexpectedly" ;;
 esac
 echo "denoiser, $(date '+%F %R'): $say (exit code $code). The end of $log:"
 tail -n 20 "$log" 2>/dev/null

@@ -234,6 +234,11 @@ def test_nightly(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "some pictures could not be denoised" in done.stdout
     assert "broken.png" in done.stdout
+    folder.rename(tmp_path / "-in")
+    (tmp_path / "-in" / "broken.png").unlink()
+    done = call("bash", EXAMPLES / "nightly.sh", "-in", "-out", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert "cat.png" in names(tmp_path / "-out")
 
 
 @posix
@@ -252,6 +257,13 @@ def test_photo_tree(tmp_path: Path) -> None:
     original, clean = (Image.open(root / "evening" / "coffee.jpg") for root in (folder, out))
     assert clean.getexif().get_ifd(0x8769)[0x9003] == original.getexif().get_ifd(0x8769)[0x9003]
     assert clean.info["dpi"] == original.info["dpi"]
+    other = tmp_path / "-odd"
+    other.mkdir()
+    shutil.copy(NOISY / "cat.png", other)
+    (other / "broken.png").write_bytes((NOISY / "cat.png").read_bytes()[:100])
+    done = call("bash", EXAMPLES / "photo_tree.sh", "-odd", "-clean", cwd=tmp_path)
+    assert done.returncode == 1 and "broken.png" in done.stderr
+    assert (names(tmp_path / "-clean"), names(tmp_path / "-clean-web")) == ({"cat.png"}, {"cat.jpg"})
 
 
 def test_stack16(tmp_path: Path) -> None:
