@@ -113,7 +113,7 @@ class _Team:
         """One message, or the end of a process."""
         try:
             kind, message = pipe.recv()
-        except (EOFError, ConnectionError):
+        except (EOFError, OSError):  # in the middle of a message it is an OSError
             member = self._members.pop(pipe)
             member.process.join()
             if not member.finished and self.shared.stop.code is None:

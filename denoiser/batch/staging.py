@@ -273,7 +273,7 @@ class StagedSession(RunSession):
                 self.journal.begin([item.place for item in there])
             self._pass_here(shared, there)
             if self.journal:
-                self.journal.end()
+                self.journal.end({item.place for item in there if self._is_made(item)})
         except OutputError as error:
             self.error = self.error or error
         for item in there:
@@ -328,16 +328,18 @@ class Journal:
     manifest : Manifest
         The local one, which all lines are appended to.
     left : dict
-        Name of a file of pending outputs that a dead run left -> those that no manifest told of.
+        Name of a file of pending outputs that a dead run left -> those that no manifest tells of. They are pending
+        until they are made, by whatever run.
     """
 
     def __init__(self, output: Staged, manifest: Manifest, left: Mapping[str, set[str]]) -> None:
         self.output = output
         self.manifest = manifest
-        self.left = left
+        self.left = {name: set(places) for name, places in left.items()}
         self.name = manifest.path.stem  # manifest or manifest-0of3
         self.token = f"{os.urandom(4).hex()}"
-        self.written = manifest.path.stat().st_size if manifest.path.exists() else 0
+        self.written = -1
+        """Bytes of the manifest that the store has; known once it is open, for then it may be compacted."""
         self.number = 0
 
     @property
@@ -346,18 +348,18 @@ class Journal:
 
     def begin(self, places: Sequence[str]) -> None:
         """Say which outputs are about to be written."""
-        self._put(self._pending, json.dumps(list(places)).encode())
+        if self.written < 0:
+            self.written = self.manifest.path.stat().st_size
+        self._put_pending(self._pending, {*places, *self.left.get(self._pending, ())})
 
-    def end(self) -> None:
-        """Say what has been written since."""
+    def end(self, made: Set[str]) -> None:
+        """Say what has been written since; these are what the chunk made."""
         lines = self.manifest.path.read_bytes()
-        if len(lines) < self.written:  # it was compacted when it was opened
-            self.written = 0
         if len(lines) > self.written:
             self._put(f"{self.name}-{self.token}-{self.number:06}.jsonl", lines[self.written :])
             self.written = len(lines)
             self.number += 1
-        self.output.store.remove(f"{STATE}/{self._pending}")
+        self._forget(self._pending, made)
 
     def close(self) -> None:
         """Make one manifest of this share's."""
@@ -371,15 +373,19 @@ class Journal:
 
     def forget_others(self, made: Set[str]) -> None:
         """A run over all files, which has made these, is done with what dead shares had pending, too."""
-        if self.name != "manifest":
-            return
-        for name, places in self.left.items():
-            if name == self._pending:
-                continue
-            if remaining := sorted(places - made):
-                self._put(name, json.dumps(remaining).encode())
-            else:
-                self.output.store.remove(f"{STATE}/{name}")
+        for name in self.left if self.name == "manifest" else ():
+            self._forget(name, made)
+
+    def _forget(self, name: str, made: Set[str]) -> None:
+        remaining = self.left.get(name, set()) - made
+        if remaining:
+            self._put_pending(name, remaining)
+        else:
+            self.output.store.remove(f"{STATE}/{name}")
+        self.left[name] = remaining
+
+    def _put_pending(self, name: str, places: Set[str]) -> None:
+        self._put(name, json.dumps(sorted(places)).encode())
 
     def _put(self, name: str, content: bytes) -> None:
         path = self.output.folder.parent / "journal"

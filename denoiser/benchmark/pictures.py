@@ -157,8 +157,8 @@ def _files(root: Path) -> dict[str, Path]:
         return {root.name: root}
     if not root.is_dir():
         raise UsageError(f"{root}: no such folder of pictures")
-    found = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if images.is_picture(path)}
-    return {name: found[name] for name in sorted(found) if not any(part[0] == "." for part in name.split("/"))}
+    found = {path.relative_to(root).as_posix(): path for path in images.pictures_below(root)}
+    return {name: found[name] for name in sorted(found)}
 
 
 def _pages(files: dict[str, Path]) -> tuple[list[Subject], list[Failure]]:

@@ -79,6 +79,9 @@ def train(
     init: Annotated[
         str | None, o.option("--init", metavar="NAME", help="Start from a bundled model or a .safetensors file.")
     ] = None,
+    init_optimizer: Annotated[
+        bool, o.option("--init-optimizer", help="Keep the optimiser's state, too, from the checkpoint beside --init.")
+    ] = False,
     noise: Annotated[
         list[str],
         o.option("--noise", metavar="SPEC", help="Noise to learn, such as gaussian:0-50; several mix, @2 weighs."),
@@ -129,6 +132,9 @@ def train(
         o.option("--checkpoint-every", metavar="TIME", parser=o.parse_duration, help="How often to save for --resume."),
     ] = "2m",
     resume: Annotated[bool, o.option("--resume", help="Go on from the checkpoint in --out.")] = False,
+    tensorboard: Annotated[
+        bool, o.option("--tensorboard", help="Also write for TensorBoard, into DIR/tensorboard.")
+    ] = False,
     name: Annotated[str, o.option("--name", metavar="TEXT", help="Name on the model card.")] = "",
     purpose: Annotated[str, o.option("--purpose", metavar="TEXT", help="What the model is for, for the card.")] = "",
     data_note: Annotated[
@@ -174,7 +180,8 @@ def train(
         raise UsageError(
             f"--recipe {recipe} makes noise on clean pictures (its {made}), {way} makes none: leave one out"
         )
-    quiet = quiet or os.environ.get("RANK", "0") != "0"  # under torchrun one process speaks for all
+    leads = os.environ.get("RANK", "0") == "0"  # under torchrun one process speaks for all
+    quiet = quiet or not leads
     stop = Stop()
     with (
         console.talking(quiet, verbose, log_file, progress=False, debug=debug, rare=True) as talk,
@@ -198,9 +205,9 @@ def train(
         "overhead": round(result.overhead, 4),
         "psnr": result.psnr,
     }
-    if json:
+    if json and leads:
         console.print_json(document)
-    elif not quiet:
+    elif not (json or quiet):
         typer.echo(
             f"{result.model}: {result.steps:,} steps in {console.duration(result.seconds)}, "
             f"{result.overhead:.1%} of it outside forward, backward and optimiser",
@@ -222,8 +229,21 @@ def _drawn_by(talk: console.Talk) -> Watch | None:
 
 
 OPTIONS = {
-    *("data", "out", "noisy", "self_supervised", "arch", "init", "max_time", "max_steps", "batch", "lr", "optimizer"),
+    *(
+        "data",
+        "out",
+        "noisy",
+        "self_supervised",
+        "arch",
+        "init",
+        "init_optimizer",
+        "max_time",
+        "max_steps",
+        "batch",
+        "lr",
+        "optimizer",
+    ),
     *("val", "val_noisy", "val_split", "val_every", "patience", "checkpoint_every", "gray", "clip", "patterns"),
-    *("white", "black", "seed", "device", "precision", "resume", "name", "purpose", "data_note"),
+    *("white", "black", "seed", "device", "precision", "resume", "tensorboard", "name", "purpose", "data_note"),
 }
 """Parameters that go to TrainOptions as they are."""

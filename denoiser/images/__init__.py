@@ -32,6 +32,7 @@ from denoiser.images.formats import (
 from denoiser.images.image import Bands, Header, Page, PageBands, Pixels, Source, Target
 from denoiser.images.metadata import Metadata
 from denoiser.images.tiff_record import TiffRecord, fresh_ifd
+from denoiser.images.walk import pictures_below
 
 __all__ = [
     "CAPABILITIES",
@@ -48,6 +49,7 @@ __all__ = [
     "is_store",
     "losses",
     "open_source",
+    "pictures_below",
     "refusal",
     "save",
     "signature",

@@ -21,6 +21,7 @@ from denoiser.errors import InputError, UsageError
 from denoiser.models import Network
 from denoiser.weights import give_usual_mode
 
+NAME = "checkpoint.safetensors"
 STATE_KEY = "denoiser.training"
 KINDS_KEY = "denoiser.kinds"
 """Of what kind network and optimiser are. Files of the first format do not say."""
@@ -110,6 +111,16 @@ def load_checkpoint(
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{path}: not a checkpoint of this network and optimiser, or damaged ({error})") from error
     return counters
+
+
+def load_optimizer(path: Path, module: Network, optimizer: torch.optim.Optimizer) -> None:
+    """Put the state of a checkpoint's optimiser into one. Raises as :func:`load_checkpoint`."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            _check_kinds(path, json.loads(file.metadata().get(KINDS_KEY, "{}")), _kinds(module, optimizer))
+        _load_optimizer(optimizer, load_file(path))
+    except (SafetensorError, AttributeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path}: not a checkpoint of this network and optimiser, or damaged ({error})") from error
 
 
 def _check_kinds(path: Path, then: dict[str, str], now: dict[str, str]) -> None:

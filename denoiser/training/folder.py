@@ -161,15 +161,14 @@ def _reduced(picture: Picture, factor: float) -> Picture:
 
 def _files(folder: Path, reading: Reading) -> dict[PurePath, Path]:
     """Relative name -> path of every picture below a folder."""
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder of pictures")
-    files: dict[PurePath, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in name.parts)
-        if not hidden and images.is_picture(path) and not _is_drawn(path) and not _is_held(path, reading):
-            files[name] = path
-    return files
+    if not folder.is_dir() or images.is_store(folder):
+        what = "is one picture; name the folder that it lies in" if folder.exists() else "no such folder of pictures"
+        raise UsageError(f"{folder}: {what}")
+    return {
+        path.relative_to(folder): path
+        for path in images.pictures_below(folder)
+        if not _is_drawn(path) and not _is_held(path, reading)
+    }
 
 
 def _is_drawn(path: Path) -> bool:

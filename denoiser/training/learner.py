@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from denoiser import models, weights
 from denoiser.errors import UsageError
 from denoiser.models import Network
-from denoiser.training.checkpoint import Counters, averaged_state, load_checkpoint, save_checkpoint
+from denoiser.training import checkpoint
+from denoiser.training.checkpoint import Counters, averaged_state, load_checkpoint, load_optimizer, save_checkpoint
 from denoiser.training.muon import BETAS, WEIGHT_DECAY, Muon
 from denoiser.training.options import DEFAULT_ARCH, TrainOptions
 
@@ -53,6 +54,8 @@ class Learner:
             optimizer = Muon(parameters, options.lr, dtype)
         else:
             optimizer = torch.optim.AdamW(parameters, options.lr, BETAS, weight_decay=WEIGHT_DECAY, fused=True)
+        if options.init_optimizer and options.init and not options.resume:
+            load_optimizer(_checkpoint_of(options.init), module, optimizer)
         state = list(averaged_state(module).values())
         return cls(module, optimizer, device, dtype, parameters, state, [value.detach().clone() for value in state])
 
@@ -109,6 +112,16 @@ class Learner:
         if not path.is_file():
             raise UsageError(f"{path}: no checkpoint to go on from; leave --resume out to begin")
         self.counters = load_checkpoint(path, self.module, self.average, self.optimizer)
+
+
+def _checkpoint_of(init: str) -> Path:
+    """The checkpoint of the run that a weights file comes from."""
+    path = Path(init).with_name(checkpoint.NAME)
+    if not path.is_file():
+        raise UsageError(
+            f"--init-optimizer: there is no {path}; name the model.safetensors of a run whose folder has its checkpoint"
+        )
+    return path
 
 
 def _network(options: TrainOptions) -> Network:

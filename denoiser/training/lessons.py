@@ -57,8 +57,7 @@ def prepare(
         held = held_data, held_partners
     elif options.val and leads:
         held = _read(options.val, options.val_noisy, 1, reading, progress)
-    if options.is_synthetic:
-        _warn_of_dim(options, data, progress)
+    _warn_of_dim(options, data, progress)
     smaller = [copy for factor in options.reduced for copy in reduced(data, factor, max(options.crops))]
     store = PictureStore([*data, *smaller], device)
     objective: Objective
@@ -138,7 +137,7 @@ def _split(pictures: Sequence[Picture], options: TrainOptions) -> tuple[Sequence
 
 
 def _warn_of_dim(options: TrainOptions, pictures: Sequence[Picture], progress: Progress) -> None:
-    """12-bit numbers in files of 16 bit: noise is made in parts of a range of which they fill a sixteenth."""
+    """12-bit numbers in files of 16 bit: noise and scores are in parts of a range of which they fill a sixteenth."""
     deep = [picture for picture in pictures if 0 < picture.step < 1 / 255]
     if options.white is not None or not deep or len(deep) < len(pictures):
         return
@@ -146,9 +145,10 @@ def _warn_of_dim(options: TrainOptions, pictures: Sequence[Picture], progress: P
     if share < DIM:
         largest = math.ceil(share / max(picture.step for picture in deep))
         bits = max(1, largest.bit_length())
+        what = "noise is made" if options.is_synthetic else "losses, scores and samples are"
         progress.note(
-            f"{options.data}: the values fill {share:.1%} of the range of their files, and noise is made in parts of "
-            f"that range; give the value of white, such as --white {2**bits - 1}",
+            f"{options.data}: the values fill {share:.1%} of the range of their files, and {what} in parts of that "
+            f"range; give the value of white, such as --white {2**bits - 1}",
             "warning",
         )
 

@@ -17,6 +17,7 @@ from denoiser.errors import UsageError
 from denoiser.inference import devices
 from denoiser.lock import Lock, NoLocksError
 from denoiser.progress import Progress, Silent
+from denoiser.training import board, checkpoint
 from denoiser.training.checkpoint import Counters
 from denoiser.training.clock import Clock
 from denoiser.training.data import TorchRandom
@@ -78,6 +79,8 @@ def train(
     DenoiserError
         If the data are unusable, the output holds another run or cannot be written, or the run diverges.
     """
+    if options.tensorboard:
+        board.check()
     _check_out(options)  # before the first process of a group can have written there
     device, dtype = _device(options)
     with joined(device) as group:
@@ -85,7 +88,7 @@ def train(
         options = as_told(options, talk)
         learner = Learner.start(options, device, dtype)
         if options.resume:
-            learner.resume(options.out / "checkpoint.safetensors")
+            learner.resume(options.out / checkpoint.NAME)
         objective, validation = prepare(options, learner.module, device, talk, group.leads)
         with _alone(options, talk) if group.leads else nullcontext():
             return _train(options, learner, objective, validation, talk, should_stop, watch, group)
@@ -143,7 +146,7 @@ def _train(
 
 def _check_out(options: TrainOptions) -> None:
     """A run may have taken hours: one that forgets ``--resume`` does not replace it."""
-    there = [name for name in ("checkpoint.safetensors", "model.safetensors") if (options.out / name).exists()]
+    there = [name for name in (checkpoint.NAME, "model.safetensors") if (options.out / name).exists()]
     if there and not options.resume:
         raise UsageError(
             f"{options.out}: holds a run already ({' and '.join(there)}); add --resume to go on with it, or give "

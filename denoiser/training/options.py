@@ -49,6 +49,8 @@ class TrainOptions:
         Its settings where they are not the defaults, such as ``blocks=1,1,4``.
     init : str, optional
         Bundled name or weights file to start from.
+    init_optimizer : bool
+        Whether the optimiser, too, goes on from where that of ``init`` was, by the checkpoint beside the weights file.
     noise : tuple of str
         Weighted mixture of noise specifications; empty for the default, see :attr:`mixture`.
     gray, clip : float, optional
@@ -71,6 +73,8 @@ class TrainOptions:
         Peak learning rate.
     optimizer : {'muon', 'adamw'}
         See :mod:`denoiser.training.muon`.
+    tensorboard : bool
+        Whether loss, scores and samples are also written for TensorBoard, into ``out/tensorboard``.
     name, purpose, data_note, noise_note, command : str
         For the model card.
     """
@@ -88,6 +92,7 @@ class TrainOptions:
     arch: str | None = None
     arch_config: tuple[str, ...] = ()
     init: str | None = None
+    init_optimizer: bool = False
     noise: tuple[str, ...] = ()
     gray: float | None = None
     clip: float | None = None
@@ -105,6 +110,7 @@ class TrainOptions:
     device: str = "auto"
     precision: str = "auto"
     resume: bool = False
+    tensorboard: bool = False
     name: str = ""
     purpose: str = ""
     command: str = ""
@@ -133,6 +139,10 @@ class TrainOptions:
             raise UsageError(f"--precision {self.precision!r}: training knows auto, fp32 and bf16")
         if self.patience is not None and not (self.val or self.val_split):
             raise UsageError("--patience needs pictures to validate on: add --val DIR or --val-split 10")
+        if self.init_optimizer and not self.init:
+            raise UsageError(
+                "--init-optimizer goes on from the run of a weights file: add --init RUN/model.safetensors"
+            )
 
     def _check_length(self) -> None:
         if self.max_time is None and self.max_steps is None:
@@ -147,6 +157,10 @@ class TrainOptions:
             raise UsageError(f"--self-supervised {self.self_supervised!r}: there are {', '.join(SELF_SUPERVISED)}")
         if self.self_supervised and self.noisy:
             raise UsageError("--noisy gives pairs, --self-supervised learns from noisy pictures alone: choose one")
+        if self.noisy and self.noisy.resolve() == self.data.resolve():
+            raise UsageError(
+                "--noisy gives the pictures of DATA: from those nothing is to be learned; name their partners"
+            )
         made = [
             name for name in ("noise", "gray", "clip", "patterns", "reduced") if getattr(self, name) not in (None, ())
         ]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -18,6 +19,8 @@ from torch import Tensor
 from denoiser import weights
 from denoiser.errors import DenoiserError, OutputError
 from denoiser.progress import Progress
+from denoiser.training import checkpoint
+from denoiser.training.board import Board
 from denoiser.training.card import make_card
 from denoiser.training.clock import Clock
 from denoiser.training.folder import METRICS
@@ -93,7 +96,7 @@ class Watcher:
         self.options, self.learner, self.validation = options, learner, validation
         self.clock, self.progress, self.watch = clock, progress, watch
         self.model, self.best = options.out / "model.safetensors", options.out / "best.safetensors"
-        self.checkpoint, self.metrics = options.out / "checkpoint.safetensors", options.out / METRICS
+        self.checkpoint, self.metrics = options.out / checkpoint.NAME, options.out / METRICS
         self.last_saved = self.last_validated = learner.counters.seconds
         self.score: float | None = None
         self.scored_step = -1
@@ -110,6 +113,7 @@ class Watcher:
                 self.best.unlink(missing_ok=True)
             elif validation:
                 self._compare_measures(validation)
+            self.board = Board(options.out, learner.counters.step + 1) if options.tensorboard else None
         if validation:
             learner.counters.measure = validation.measure_id
 
@@ -142,9 +146,11 @@ class Watcher:
         if self.validation and self.scored_step != self.learner.counters.step:
             self._validate()
             self._save_all()
-        if self.draws:
-            with self._writing():
+        with self._writing():
+            if self.draws:
                 draw_curves(self.metrics, self.options.out / "curves.png")
+            if self.board:
+                self.board.close()
         return weights.read_card(self.model).psnr
 
     def _save_all(self) -> None:
@@ -197,6 +203,8 @@ class Watcher:
                 counters.best, counters.stale = self.score, 0
                 self._save_model(self.best, scores if self.validation.is_psnr else {})
             draw_samples(samples, self.options.out / "samples.png")
+            if self.board:
+                self.board.show(counters.step, self.options.out / "samples.png")
             if self.draws:
                 draw_curves(self.metrics, self.options.out / "curves.png")
         self.logged = self.looked = time.perf_counter()  # crops per second are those of training
@@ -238,11 +246,13 @@ class Watcher:
         kept = [f"{line}\n" for line in lines if _step_of(line) <= self.learner.counters.step]
         self.metrics.write_text("".join(kept), encoding="utf-8")
 
-    def _write(self, **values: object) -> None:
+    def _write(self, **values: Any) -> None:
         counters = self.learner.counters
         row = {"step": counters.step, "seconds": round(counters.seconds, 1), **values}
         with self._writing(), self.metrics.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(row) + "\n")
+            if self.board:
+                self.board.write(counters.step, values)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

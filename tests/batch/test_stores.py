@@ -185,7 +185,7 @@ def test_a_kill_leaves_no_half_output_and_what_was_pending_is_done_again(
 
     with monkeypatch.context() as context:
         context.setattr(Store, "put", killed)
-        context.setattr(staging.Journal, "end", lambda journal: (_ for _ in ()).throw(KeyboardInterrupt))
+        context.setattr(staging.Journal, "end", lambda journal, made: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             runs(jobs=1)
     assert len(outputs(memory)) == 2
@@ -208,6 +208,19 @@ def test_what_a_dead_share_had_pending_is_made_once(memory: Any, runs: Runs) -> 
     memory.pipe_file(f"/out/{made[0]}", b"somebody's")
     assert statuses(runs()) == ["skipped"] * 5
     assert memory.cat_file(f"/out/{made[0]}") == b"somebody's"
+
+
+def test_what_was_pending_stays_so_until_it_is_made(memory: Any, runs: Runs) -> None:
+    memory.rm_file("/in/bad.png")
+    assert statuses(runs()) == ["done"] * 5
+    made = [key.removeprefix("/out/") for key in outputs(memory)]
+    memory.rm_file("/out/.denoiser/manifest.jsonl")
+    memory.pipe_file("/out/.denoiser/pending.json", json.dumps(made).encode())
+    assert statuses(runs(max_files=2)).count("done") == 2
+    assert sorted(json.loads(memory.cat_file("/out/.denoiser/pending.json"))) == sorted(made[2:])
+    assert statuses(runs()).count("done") == 3
+    assert [key for key in memory.store if "pending" in key] == []
+    assert statuses(runs()) == ["skipped"] * 5
 
 
 def test_an_object_from_elsewhere_is_left_alone_after_a_kill(memory: Any, runs: Runs) -> None:

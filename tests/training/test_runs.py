@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from denoiser.metrics import psnr
 from denoiser.training import Status, TrainOptions, plots, train, validate, watcher
 from denoiser.training.checkpoint import STATE_KEY
 from denoiser.training.folder import Picture
+from denoiser.training.learner import Learner
 from denoiser.training.objectives import SELF_SUPERVISED
 from denoiser.training.options import DEFAULT_ARCH
 from denoiser.training.options import SELF_SUPERVISED as WAYS
@@ -210,6 +212,62 @@ def test_without_matplotlib_a_run_says_so_and_goes_on(
     assert (tmp_path / "samples.png").is_file()
 
 
+def test_tensorboard_gets_what_the_metrics_have(
+    pictures: Path, start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    common: dict[str, Any] = {"val": pictures, "val_every": 1e-9, "tensorboard": True}
+    held = {"data": tmp_path / "data", "out": tmp_path / "run", "init": start}
+    write(tmp_path / "data" / "a.png", waves(7))
+    train(options(**held, **common, max_steps=2))
+    train(options(**held, **common, max_steps=3, resume=True))
+    events = accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    losses = [(row["step"], pytest.approx(row["loss"], rel=1e-6)) for row in rows if "loss" in row]
+    assert [(each.step, each.value) for each in events.Scalars("loss")] == losses
+    protocol, level = next(
+        (name, next(iter(row["psnr"][name]))) for row in rows if "psnr" in row for name in row["psnr"]
+    )
+    assert [each.step for each in events.Scalars(f"psnr/{protocol}/{level}")] == [1, 2, 3]
+    assert [each.step for each in events.Images("samples")] == [1, 2, 3]
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UnavailableError, match=r"image-denoiser\[tensorboard\]"):
+        train(options(**{**held, "out": tmp_path / "other"}, tensorboard=True))
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_the_optimiser_goes_on_with_the_weights(pictures: Path, start: str, tmp_path: Path, optimizer: str) -> None:
+    before = options(pictures, tmp_path / "before", start, optimizer=optimizer, max_steps=3)
+    train(before)
+    model = str(tmp_path / "before" / "model.safetensors")
+    common: dict[str, Any] = {"optimizer": optimizer, "max_steps": 4}
+    cold = options(pictures, tmp_path / "cold", model, **common)
+    warm = options(pictures, tmp_path / "warm", model, **common, init_optimizer=True)
+    states = {}
+    for chosen in (cold, warm):
+        learner = Learner.start(chosen, torch.device("cpu"), torch.float32)
+        states[chosen.out.name] = learner.optimizer.state_dict()["state"]
+        train(chosen)
+    assert not any(states["cold"].values()) and all(states["warm"].values())
+    moments = load_file(tmp_path / "before" / "checkpoint.safetensors")
+    for index, state in states["warm"].items():
+        for name, value in state.items():
+            assert torch.equal(value.cpu().float(), moments[f"optimizer.{index}.{name}"].float())
+    first, second = (load_file(tmp_path / name / "checkpoint.safetensors") for name in ("cold", "warm"))
+    assert any(not torch.equal(first[name], second[name]) for name in first if name.startswith("model."))
+
+    other = "adamw" if optimizer == "muon" else "muon"
+    with pytest.raises(UsageError, match=f"--optimizer {optimizer}"):
+        train(options(pictures, tmp_path / "other", model, optimizer=other, max_steps=1, init_optimizer=True))
+    with pytest.raises(UsageError, match="whose folder has its checkpoint"):
+        train(options(pictures, tmp_path / "other", start, max_steps=1, init_optimizer=True))
+    with pytest.raises(UsageError, match="add --init"):
+        TrainOptions(data=pictures, out=tmp_path / "other", max_steps=1, init_optimizer=True)
+
+
 def test_resume_drops_the_lines_that_a_kill_left(pictures: Path, start: str, tmp_path: Path) -> None:
     train(options(pictures / "clean", tmp_path, start, max_steps=2))
     with (tmp_path / "metrics.jsonl").open("a") as stream:
@@ -251,6 +309,15 @@ def test_an_output_that_cannot_be_written_is_told(pictures: Path, start: str, tm
 def test_options_that_contradict_each_other_are_told(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         TrainOptions(**{"data": Path("d"), "out": Path("o"), "max_steps": 1, **wrong})
+
+
+def test_what_is_no_folder_of_pictures_is_told(pictures: Path, start: str, tmp_path: Path) -> None:
+    one = next(path for path in pictures.rglob("*") if path.is_file())
+    for data, words in ((one, "is one picture; name the folder"), (tmp_path / "missing", "no such folder")):
+        with pytest.raises(UsageError, match=words):
+            train(options(data, tmp_path / "run", start))
+    with pytest.raises(UsageError, match="nothing is to be learned"):
+        options(pictures, tmp_path / "run", start, noisy=pictures / ".")
 
 
 def test_crops_and_losses_must_suit_the_network(pictures: Path, start: str, tmp_path: Path) -> None:

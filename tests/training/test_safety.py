@@ -177,12 +177,26 @@ def test_values_that_fill_little_of_their_files_are_told(start: str, tmp_path: P
         write(tmp_path / "full" / f"{index}.tif", waves(index), np.uint16)
         write(tmp_path / "dark" / f"{index}.png", waves(index) / 16)
     warned = {}
-    for name, white in (("dim", None), ("full", None), ("dark", None), ("dim", 4095.0)):
+    runs = (("dim", None, ""), ("dim", None, "neighbours"), ("full", None, ""), ("dark", None, ""), ("dim", 4095.0, ""))
+    for name, white, way in runs:
         told = Notes()
-        train(options(tmp_path / name, tmp_path / f"{name}{white}", start, white=white, max_steps=1), told)
-        warned[name, white] = [m for level, m in told.told if level == "warning" and "--white" in m]
-    assert "such as --white 4095" in warned.pop(("dim", None))[0]
+        chosen: dict[str, Any] = {"white": white, "max_steps": 1, "self_supervised": way}
+        train(options(tmp_path / name, tmp_path / f"{name}{white}{way}", start, **chosen), told)
+        warned[name, white, way] = [m for level, m in told.told if level == "warning" and "--white" in m]
+    made = warned.pop(("dim", None, ""))[0]
+    assert "noise is made in parts of that range; give the value of white, such as --white 4095" in made
+    assert "scores and samples are in parts of that range" in warned.pop(("dim", None, "neighbours"))[0]
     assert not any(warned.values())
+
+
+def test_of_several_processes_one_gives_the_document(
+    folders: Path, start: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["train", str(folders / "data"), "--init", start, "--crop", "32", "--max-steps", "0", "--json", "--out"]
+    for rank in (0, 1):
+        monkeypatch.setenv("RANK", str(rank))
+        assert main([*command, str(tmp_path / str(rank))]) == 0
+        assert bool(capsys.readouterr().out) == (rank == 0)
 
 
 def test_a_recipe_that_makes_noise_is_blamed_by_its_name(
