@@ -11,6 +11,13 @@ import torch
 
 from denoiser.errors import UnavailableError
 
+OUT_OF_MEMORY = (
+    *("out of memory", "not enough memory", "can't allocate memory", "bad_alloc"),
+    *("alloc_failed", "unable to find an engine to execute"),  # cuBLAS and cuDNN, which want room of their own
+    *("invalid buffer size", "could not create a memory object"),  # MPS, oneDNN
+)
+"""What errors say, in lower case, of which torch makes no type of their own."""
+
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -107,10 +114,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, in the words of each of torch's allocators."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(
-        phrase in text for phrase in ("out of memory", "not enough memory", "can't allocate memory")
-    )
+    return isinstance(error, RuntimeError) and any(phrase in str(error).lower() for phrase in OUT_OF_MEMORY)
 
 
 def release_memory(device: torch.device) -> None:

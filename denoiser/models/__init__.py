@@ -137,6 +137,11 @@ def config_of(module: Network) -> dict[str, Any]:
     return asdict(config)
 
 
+def settings_of(module: Network) -> list[str]:
+    """The configuration of a network as a command line gives it: what :func:`parse_config` reads."""
+    return [f"{name}={_as_text(value)}" for name, value in config_of(module).items()]
+
+
 def name_of(module: Network) -> str:
     """The key in :data:`ARCHITECTURES` of a network's class."""
     return next(name for name, (module_class, _) in ARCHITECTURES.items() if type(module) is module_class)

@@ -40,6 +40,10 @@ class Counters:
     """Validations since then."""
     measure: str = ""
     """What the scores were measured by; empty where there were none."""
+    way: str = ""
+    """Options that say what is learned from; empty for clean pictures, and where nobody has written it down."""
+    drawn: str = ""
+    """What noise is made, and by which seed."""
 
 
 def averaged_state(module: Network) -> dict[str, Tensor]:
@@ -57,8 +61,12 @@ def _counts(module: Network) -> dict[str, Tensor]:
 
 
 def _kinds(module: Network, optimizer: torch.optim.Optimizer) -> dict[str, str]:
-    """Architecture and optimiser, by the options that choose them."""
-    return {"--arch": models.name_of(module), "--optimizer": type(optimizer).__name__.lower()}
+    """Architecture, optimiser and size, by the options that choose them."""
+    return {
+        "--arch": models.name_of(module),
+        "--optimizer": type(optimizer).__name__.lower(),
+        "--arch-config": " --arch-config ".join(models.settings_of(module)),
+    }
 
 
 def save_checkpoint(
@@ -136,5 +144,7 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
         for key, moment in state.items():
             # The fused optimiser walks through memory without looking at strides: its moments must lie exactly as
             # their parameter does (channels_last), or each would be taken for another weight's.
-            state[key] = moment if key == "step" else torch.empty_like(parameter.detach()).copy_(moment)
+            # And it reads its count of steps where it computes: on the host it would be a bad address to a GPU.
+            counts = key == "step"
+            state[key] = moment.to(parameter.device) if counts else torch.empty_like(parameter.detach()).copy_(moment)
         optimizer.state[parameter] = state

@@ -89,6 +89,8 @@ def train(
         learner = Learner.start(options, device, dtype)
         if options.resume:
             learner.resume(options.out / checkpoint.NAME)
+            _compare(options, learner.counters, talk)
+        learner.counters.way, learner.counters.drawn = options.way, options.drawn
         objective, validation = prepare(options, learner.module, device, talk, group.leads)
         with _alone(options, talk) if group.leads else nullcontext():
             return _train(options, learner, objective, validation, talk, should_stop, watch, group)
@@ -129,7 +131,8 @@ def _train(
             loss.backward()  # type: ignore[no-untyped-call]
             gradients = [parameter.grad for parameter in learner.parameters if parameter.grad is not None]
             group.average([*gradients, *learner.statistics])
-            nn.utils.clip_grad_norm_(learner.parameters, 1.0, foreach=True)
+            # Many at a time, which torch does not do by itself on CPUs and refuses on MPS.
+            nn.utils.clip_grad_norm_(learner.parameters, 1.0, foreach=True if learner.device.type == "cpu" else None)
             optimizer.step()
 
         counters.step += 1
@@ -142,6 +145,15 @@ def _train(
     overhead = clock.overhead(counters.seconds)
     psnr = watcher.finish() if watcher else {}
     return TrainResult(options.out / "model.safetensors", counters.step, counters.seconds, overhead, psnr)
+
+
+def _compare(options: TrainOptions, before: Counters, progress: Progress) -> None:
+    """Whether a resumed run learns what it has learned before."""
+    if before.drawn and before.way != options.way:  # older checkpoints say neither
+        then = f"with {before.way}" if before.way else "from clean pictures"
+        raise UsageError(f"{options.out}: is a run {then}; give --resume the same options, or another --out")
+    if before.drawn not in ("", options.drawn):
+        progress.note(f"goes on with {options.drawn}; until here it was {before.drawn}", "warning")
 
 
 def _check_out(options: TrainOptions) -> None:

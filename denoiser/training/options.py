@@ -199,6 +199,17 @@ class TrainOptions:
         return self.noise or DEFAULT_NOISE
 
     @property
+    def way(self) -> str:
+        """The options that say what is learned from; none for clean pictures."""
+        return f"--self-supervised {self.self_supervised}" if self.self_supervised else "--noisy" if self.noisy else ""
+
+    @property
+    def drawn(self) -> str:
+        """What noise is made, and what is drawn by which seed, in words."""
+        noise = f"noise {' | '.join(self.mixture)}, " if self.is_synthetic else ""
+        return f"{noise}seed {self.seed}"
+
+    @property
     def gray_share(self) -> float:
         """The share of gray crops in force."""
         return DEFAULT_GRAY if self.gray is None else self.gray

@@ -11,7 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from denoiser.errors import InputError
+from denoiser.inference import devices
 from denoiser.training.folder import Picture
+
+SHARE = 0.5
+"""Of a device's free memory that pictures may take: the rest is for the network."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +55,15 @@ class PictureStore:
     Parameters
     ----------
     pictures : sequence of Picture
-        Gray ones are held as three equal channels. The tensor has the widest type among them: 8 or 16 bit, or float32.
+        Gray ones are held as three equal channels where there are others. The tensor has the widest type among them: 8
+        or 16 bit, or float32.
     device : torch.device
-        Where the pixels are kept and the crops come out.
+        Where the crops come out, and where the pixels are kept if they leave enough room there.
+
+    Raises
+    ------
+    InputError
+        If there is no memory for them.
     """
 
     def __init__(self, pictures: Sequence[Picture], device: torch.device) -> None:
@@ -67,11 +78,12 @@ class PictureStore:
         # torch computes little with uint16: the same bits travel as int16 and get their sign taken off in crops().
         self.is_wide = held == np.uint16
         dtype = {"uint8": torch.uint8, "uint16": torch.int16}.get(held.name, torch.float32)
-        self.pixels = torch.empty((int(areas.sum()), 3), dtype=dtype, device=device)
+        self.device = device
+        self.pixels = _room(int(areas.sum()), 1 if self.gray.all() else 3, dtype, device)
         for offset, picture in zip(self.offsets, pictures, strict=True):
             flat = picture.pixels.reshape(-1, picture.pixels.shape[2]).astype(held, copy=False)
             tensor = torch.from_numpy(flat.view(np.int16) if self.is_wide else flat)
-            self.pixels[offset : offset + len(flat)] = tensor.to(device)
+            self.pixels[offset : offset + len(flat)] = tensor.to(self.pixels.device)
 
     def places(self, generator: np.random.Generator, count: int, size: int) -> Places:
         """Random square crops under random flips and rotations."""
@@ -92,11 +104,29 @@ class PictureStore:
 
     def crops(self, places: Places) -> Crops:
         """The pixels at some places. A store of equally large pictures has other pictures' pixels at the same ones."""
-        stored = self.pixels[places.index.reshape(-1)].reshape(*places.index.shape, 3)
+        index = places.index.to(self.pixels.device)
+        stored = self.pixels[index.reshape(-1)].reshape(*index.shape, -1).to(self.device)
         values = (stored.int() & 0xFFFF).float() if self.is_wide else stored.float()
-        traits = torch.from_numpy(self.traits[places.picture]).to(self.pixels.device)
+        traits = torch.from_numpy(self.traits[places.picture]).to(self.device)
         scale, step, white = (trait.reshape(-1, 1, 1, 1) for trait in traits.unbind(dim=1))
-        return Crops(values.mul_(scale), step, white, self.gray[places.picture])
+        values = values.mul_(scale)
+        if values.shape[3] == 1:
+            values = values.repeat(1, 1, 1, 3)
+        return Crops(values, step, white, self.gray[places.picture])
 
     def _column(self, values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values, dtype=np.int64)).to(self.pixels.device)[:, None]
+
+
+def _room(pixels: int, channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A tensor for all pixels: on the device, or in the memory of the CPU where it would leave too little of that."""
+    needed = pixels * channels * dtype.itemsize
+    host = torch.device("cpu")
+    beside = device.type != "cpu" and needed <= SHARE * devices.free_memory(device)
+    free = devices.free_memory(host)
+    if not beside and needed > free:
+        raise InputError(
+            f"the pictures take {needed / 1e9:,.1f} GB, more than is free ({free / 1e9:,.1f} GB); give fewer, "
+            "or cut them into crops and give some of these"
+        )
+    return torch.empty((pixels, channels), dtype=dtype, device=device if beside else host)

@@ -88,6 +88,9 @@ def test_what_counts_as_out_of_memory() -> None:
         torch.OutOfMemoryError("CUDA out of memory"),
         RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"),
         RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("GET was unable to find an engine to execute this computation"),
+        RuntimeError("Invalid buffer size: 12.5 GiB"),
     ):
         assert devices.is_out_of_memory(error)
     assert not devices.is_out_of_memory(RuntimeError("CUDA error: device-side assert triggered"))

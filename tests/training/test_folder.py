@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 from denoiser.errors import InputError, NothingToDoError, UsageError
+from denoiser.inference import devices
 from denoiser.progress import Silent
-from denoiser.training.folder import Reading, load_pairs, load_pictures, reduced
+from denoiser.training.folder import Picture, Reading, load_pairs, load_pictures, reduced
 from denoiser.training.store import PictureStore
 from tests.training.helpers import Notes, noisy, waves, write
 
@@ -143,3 +144,29 @@ def test_pairs_that_do_not_match_are_told(tmp_path: Path) -> None:
     write(partners / "b.png", waves(0))
     with pytest.raises(InputError, match=r"noisy.b\.png: no partner"):
         load_pairs(clean, partners, 1, ANY, Silent())
+
+
+def test_gray_pictures_take_one_channel_and_give_three(tmp_path: Path) -> None:
+    gray, colour = (Picture("a", np.full((40, 40, count), 51, np.uint8), 1 / 255, 1 / 255, 1.0) for count in (1, 3))
+    for pictures, channels in (([gray, gray], 1), ([gray, colour], 3)):
+        store = PictureStore(pictures, torch.device("cpu"))
+        assert store.pixels.shape == (3200, channels)
+        values = store.crops(store.places(np.random.default_rng(0), 4, 16)).values
+        assert values.shape == (4, 16, 16, 3) and torch.allclose(values, torch.tensor(0.2))
+
+
+def test_pictures_that_do_not_fit_are_told_before_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = Picture("a", np.zeros((100, 100, 3), np.uint8), 1 / 255, 1 / 255, 1.0)
+    monkeypatch.setattr(devices, "free_memory", lambda device: 20_000)
+    with pytest.raises(InputError, match="more than is free"):
+        PictureStore([picture], torch.device("cpu"))
+
+
+def test_pictures_that_a_device_has_no_room_for_stay_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device is one without memory, so that it cannot have been taken."""
+    picture = Picture("a", np.zeros((100, 100, 3), np.uint8), 1 / 255, 1 / 255, 1.0)
+    meta = torch.device("meta")
+    monkeypatch.setattr(devices, "free_memory", lambda device: 40_000 if device == meta else 1 << 30)
+    store = PictureStore([picture], meta)
+    assert store.pixels.device.type == "cpu"
+    assert store.crops(store.places(np.random.default_rng(0), 2, 16)).values.device == meta

@@ -164,6 +164,22 @@ def test_wrong_types_are_told(wrong: dict[str, Any], message: str) -> None:
     assert message in str(caught.value)
 
 
+def test_a_resumed_run_learns_what_it_has_learned_before(folders: Path, start: str, tmp_path: Path) -> None:
+    common: dict[str, Any] = {"data": folders / "data", "out": tmp_path / "run", "init": start}
+    train(options(**common, self_supervised="neighbours", max_steps=1))
+    with pytest.raises(UsageError, match="is a run with --self-supervised neighbours; give --resume the same options"):
+        train(options(**common, max_steps=2, resume=True))
+    assert train(options(**common, self_supervised="neighbours", max_steps=2, resume=True)).steps == 2
+
+    common["out"] = tmp_path / "made"
+    train(options(**common, noise=("stripes",), max_steps=1))
+    told = Notes()
+    train(options(**common, noise=("stripes",), max_steps=2, resume=True), told)
+    assert not [message for level, message in told.told if level == "warning"]
+    train(options(**common, noise=("mask",), seed=5, max_steps=3, resume=True), told)
+    assert ("warning", "goes on with noise mask, seed 5; until here it was noise stripes, seed 0") in told.told
+
+
 def test_lists_and_numbers_of_numpy_are_as_good() -> None:
     given: Any = {"max_steps": np.int64(3), "crops": [64, 96], "init": Path("x.safetensors"), "noise": "stripes"}
     chosen = TrainOptions(Path("a"), Path("b"), **given)

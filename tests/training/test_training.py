@@ -219,7 +219,7 @@ def test_resuming_with_another_optimizer_or_architecture_is_told(
         train(replace(resumed, optimizer=now))
     with pytest.raises(UsageError, match=r"checkpoint.*give --arch unet"):
         train(replace(resumed, init=None, arch="dae"))
-    with pytest.raises(InputError, match="checkpoint"):
+    with pytest.raises(UsageError, match="give --arch-config channels=8,16 --arch-config blocks=1,1"):
         train(replace(resumed, init=None))
     path = chosen.out / "checkpoint.safetensors"
     with safe_open(path, "pt") as file:
