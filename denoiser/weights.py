@@ -111,6 +111,8 @@ def resolve(name_or_path: str | Path) -> Path:
             f"{path}: only .safetensors weights are loaded, because formats built on pickle can run any code "
             "that is hidden in them; convert the file, or train with `denoiser train`"
         )
+    if path.is_dir():
+        raise UnavailableError(f"{path}: is a folder; name the model.safetensors in it")
     if not path.is_file():
         known = ", ".join(models) or "none"
         raise UnavailableError(f"no model {str(name_or_path)!r}: not a bundled name ({known}) and no such file")
@@ -164,7 +166,7 @@ def read_card(path: Path) -> Card:
     except (SafetensorError, OSError) as error:
         raise UnavailableError(f"{path}: damaged or not a weights file ({error})") from error
     if CARD_KEY not in metadata:
-        raise UnavailableError(f"{path}: has no model card; only weights made by `denoiser train` can be run")
+        raise UnavailableError(f"{path}: has no model card; name the model.safetensors that `denoiser train` makes")
     try:
         return Card.from_json(metadata[CARD_KEY])
     except (ValueError, TypeError, AttributeError) as error:

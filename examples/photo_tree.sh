@@ -19,12 +19,13 @@ clean() {
     [ "$worst" -le 1 ] || exit "$worst"
 }
 
-# What would happen, and what a format would lose? Nothing is written yet.
-clean "$in" "$out" --dry-run
-
 # A strength of 0.8 leaves a little grain. Previews and rejected pictures stay out.
-clean "$in" "$out" --strength 0.8 --exclude '*_preview.*' --exclude rejected
+how=(--strength 0.8 --exclude '*_preview.*' --exclude rejected)
+
+# What would happen, and what a format would lose? Nothing is written yet.
+clean "$in" "$out" "${how[@]}" --dry-run
+clean "$in" "$out" "${how[@]}"
 
 # The web copies: all JPEG. Converting 16-bit files loses depth, which the run says.
-clean "$in" "$out-web" --strength 0.8 --exclude '*_preview.*' --exclude rejected --format jpeg --quality 85
+clean "$in" "$out-web" "${how[@]}" --format jpeg --quality 85
 exit "$worst"

@@ -29,13 +29,14 @@ from denoiser.batch import worker
 from denoiser.batch.crew import CLOSING_SECONDS, Crew
 from denoiser.batch.flow import POLL_SECONDS
 from denoiser.batch.items import Item
-from denoiser.batch.options import RunOptions, processors
+from denoiser.batch.options import RunOptions
 from denoiser.batch.parts import Delegation, Setup, delegated
 from denoiser.batch.report import FileResult, Status
 from denoiser.batch.shared import Shared
 from denoiser.batch.sharing import DEATHS, Sharing, fetched, unusable
 from denoiser.batch.units import Units, shareable
 from denoiser.errors import DenoiserError, ExitCode, UnavailableError
+from denoiser.machine import processors
 
 if TYPE_CHECKING:
     from distributed import Client, Future

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from denoiser.batch.options import processors
+from denoiser.machine import processors
 from denoiser.settings import check_range, settle, within, word_or_count
 
 

@@ -10,9 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from denoiser import selection
+from denoiser import machine, selection
 from denoiser.batch import names, ranges
 from denoiser.batch.discover import Found, Rules, discover
 from denoiser.batch.estimate_options import EstimateOptions
@@ -200,7 +198,7 @@ def estimate_files(
 
 def _in_threads(files: Sequence[Found], options: EstimateOptions, stop: Stop) -> Iterator[FileEstimate]:
     """Results in the order of the files; as many pictures are in memory at once as there are threads."""
-    memory = options.max_memory or int(psutil.virtual_memory().available) // 2
+    memory = options.max_memory or machine.free_memory() // 2
     pool = ThreadPoolExecutor(options.threads, thread_name_prefix="estimate")
     try:
         for future in [pool.submit(_file, found, options, memory // options.threads, stop) for found in files]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from denoiser.errors import UsageError
+from denoiser.machine import processors
 from denoiser.settings import ENSEMBLES, PRECISIONS, check_range, one_of, plain, settle, within, word_or_count
 
 if TYPE_CHECKING:
@@ -357,10 +357,3 @@ def digest(parts: Mapping[str, Any]) -> str:
     """Hash of plain values by name."""
     text = json.dumps(parts, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def processors() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

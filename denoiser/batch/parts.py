@@ -25,7 +25,7 @@ from denoiser.batch.flow import Stop
 from denoiser.batch.items import Action, Destination, Item
 from denoiser.batch.manifest import Manifest, Stamp
 from denoiser.batch.names import STATE, shown
-from denoiser.batch.options import RunOptions, processors
+from denoiser.batch.options import RunOptions
 from denoiser.batch.report import FileResult, Status
 from denoiser.batch.runner import RunSession
 from denoiser.batch.shared import Shared
@@ -33,6 +33,7 @@ from denoiser.batch.writing import OLD_SECONDS, remove_leftovers
 from denoiser.errors import DenoiserError, OutputError, UnavailableError
 from denoiser.images import open_source
 from denoiser.lock import FREE
+from denoiser.machine import processors
 from denoiser.progress import Progress
 
 if TYPE_CHECKING:

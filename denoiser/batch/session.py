@@ -8,8 +8,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-import psutil
-
+from denoiser import machine
 from denoiser.batch.flow import Stop
 from denoiser.batch.items import Action, Destination, Item, Plan
 from denoiser.batch.manifest import Manifest
@@ -104,7 +103,7 @@ class Session:
 
     def _memory(self) -> int:
         """Bytes for the whole run."""
-        return self.options.max_memory or int(psutil.virtual_memory().available) // 2
+        return self.options.max_memory or machine.free_memory() // 2
 
     def _writer(self, owner: str) -> Writer:
         return Writer(self.destination.root, owner, self._own_manifest(), self.options, self.key)

@@ -23,7 +23,7 @@ EXAMPLES = """Examples:
   denoiser benchmark --noisy noisy/ --clean truth/ --model unet --classical none
   denoiser benchmark --noisy noisy/
   denoiser benchmark --restored theirs/ --restored ours/ --clean truth/ --markdown
-  denoiser benchmark photos/ --json > before.json
+  denoiser benchmark photos/ --model unet --json > before.json
   denoiser benchmark photos/ --model trained/model.safetensors --baseline before.json
 """
 

@@ -169,9 +169,7 @@ def estimate(
     levels = [measure(each) for each in cut]
     if not all(levels):
         return Estimate((), quality=quality, depth=depth)
-    channels = tuple(
-        _channel(found, float(plane.mean()), clips, step) for found, plane in zip(levels, planes, strict=True)
-    )
+    channels = tuple(_channel(found, clips, step) for found in levels)
     green = 1 if count == 3 else 0
     usable = dct.usable_of(cut[green])
     flat = (dct.whole_of(cut[green]) if by_light else levels[green])[0].chosen
@@ -180,7 +178,7 @@ def estimate(
     return Estimate(channels, shared, grid_strength(pieces), quality, depth, bright, spectra, usable.size)
 
 
-def _channel(levels: Sequence[Level], mean: float, clips: bool, step: float) -> ChannelNoise:
+def _channel(levels: Sequence[Level], clips: bool, step: float) -> ChannelNoise:
     power, weights = _spectrum(levels)
     middle = float(power[dct.MIDDLE].mean())
     rolloff = float(power[dct.TOP].mean()) / middle if middle > 0 else 0.0
@@ -188,14 +186,14 @@ def _channel(levels: Sequence[Level], mean: float, clips: bool, step: float) -> 
     white = rolloff >= WHITE_ROLLOFF
     variances = [(level.high if white else float(level.power.mean())) - step**2 / 12 for level in levels]
     kept = [i for i, variance in enumerate(variances) if variance > 0]
-    line = Line(0.0, 0.0)
+    line, variance = Line(0.0, 0.0), 0.0
     if kept:
-        line = fit(
+        line, variance = fit(
             [levels[i].mean for i in kept], [variances[i] for i in kept], [float(weights[i]) for i in kept], clips
         )
     total = float(power.sum())
     across, down = (float(power @ each) / total if total > 0 else 0.0 for each in (dct.ACROSS, dct.DOWN))
-    return ChannelNoise(255 * math.sqrt(line.variance(mean)), line.gain, 255 * line.read, across, down, rolloff)
+    return ChannelNoise(255 * math.sqrt(variance), line.gain, 255 * line.read, across, down, rolloff)
 
 
 def _spectrum(levels: Sequence[Level]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from denoiser.estimate.blocks import SIDE
 
-CHANCE = 2.0
-"""What stands out by chance, for one difference at each place of the grid; the mean of n has 1 / sqrt(n) of it."""
+CHANCE = 4.0
+"""What stands out by chance, for one difference at each place of the grid; of n it is 1 / sqrt(n) of it."""
 LUMA_TABLE = (
     *(16, 11, 10, 16, 24, 40, 51, 61),
     *(12, 12, 14, 19, 26, 58, 60, 55),
@@ -36,25 +36,33 @@ def grid_strength(pieces: Sequence[NDArray[np.float32]]) -> float:
     pieces : sequence of ndarray
         (h, w, C), parts of a picture that begin at multiples of 8 pixels.
     """
-    totals = np.zeros((2, SIDE))
-    counts = np.zeros((2, SIDE))
+    by_place: tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]] = ([], [])
     by_shape: dict[tuple[int, ...], list[NDArray[np.float32]]] = {}
     for piece in pieces:
         by_shape.setdefault(piece.shape, []).append(piece)
     for shape, alike in by_shape.items():
         planes = np.stack(alike) @ np.full(shape[2], 1 / shape[2], np.float32)  # (N, h, w)
         for axis in (0, 1):
-            differences = np.abs(np.diff(planes, axis=axis + 1)).mean(axis=2 - axis)
-            known = np.isfinite(differences)
-            phase = (np.zeros(differences.shape, np.intp) + np.arange(differences.shape[1]) % SIDE)[known]
-            totals[axis] += np.bincount(phase, differences[known], SIDE)
-            counts[axis] += np.bincount(phase, minlength=SIDE)
-    if not counts.all():
+            across = np.abs(np.diff(planes, axis=axis + 1)).mean(axis=2 - axis)  # (N, lines)
+            filled = np.pad(across, ((0, 0), (0, -across.shape[1] % SIDE)), constant_values=np.nan)
+            by_place[axis].append(filled.reshape(-1, SIDE))
+    middles = [_medians(np.concatenate(found)) for found in by_place if found]
+    if len(middles) < 2 or not np.isfinite(middles).all():
         return 0.0
-    means = np.sort(totals / counts, axis=1)
+    # Medians: one straight edge in a picture lies at one place of the grid, but on one line alone.
+    means = np.sort(middles, axis=1)
     rest = means[:, :-1].mean(axis=1)
     excess = (means[:, -1] - means[:, -2]) / np.where(rest > 0, rest, 1)
     return max(0.0, float(excess.mean()) - CHANCE / math.sqrt(sum(piece[:, :, 0].size for piece in pieces) / SIDE))
+
+
+def _medians(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of each column (N, K) -> (K,), over what is finite; NaN where nothing is."""
+    ordered = np.sort(np.where(np.isfinite(rows), rows, np.nan), axis=0)  # NaN comes last
+    count = np.isfinite(ordered).sum(axis=0)
+    columns = np.arange(rows.shape[1])
+    middle = (ordered[(count - 1) // 2, columns] + ordered[np.minimum(count // 2, len(rows) - 1), columns]) / 2
+    return np.where(count > 0, middle, np.nan).astype(np.float32)
 
 
 def quality_of(table: Sequence[int]) -> int:

@@ -26,6 +26,8 @@ DOUBT = 0.05
 """Share of a variance by which it may be wrong however many blocks tell it: faint texture."""
 CLEARLY = 9.0
 """How much better, in squared standard errors, a sloping line must fit than a level one."""
+VERY_CLEARLY = 60.0
+"""The same for a line of noise that falls with the light or starts below 0: texture in the dark looks like it."""
 _NEAR = np.geomspace(1e-12, 1e-2, 101)
 _SIGNAL = np.unique(np.concatenate([np.linspace(-0.5, 1.5, 201), -_NEAR, _NEAR, 1 - _NEAR, 1 + _NEAR]))
 """Signals for which the moments are computed: dense near the limits, for faint noise of many bits ends there."""
@@ -65,7 +67,9 @@ def clipped_moments(
     return first, np.sqrt(np.maximum(second - first**2, 0))
 
 
-def fit(means: Sequence[float], variances: Sequence[float], weights: Sequence[float], clips: bool) -> Line:
+def fit(
+    means: Sequence[float], variances: Sequence[float], weights: Sequence[float], clips: bool
+) -> tuple[Line, float]:
     """The line through measured variances, by weighted least squares with neither parameter below zero.
 
     Parameters
@@ -76,6 +80,12 @@ def fit(means: Sequence[float], variances: Sequence[float], weights: Sequence[fl
         How much each counts: the number of blocks that it is the mean of.
     clips : bool
         Whether the file clips at 0 and 1.
+
+    Returns
+    -------
+    line : Line
+    variance : float
+        Mean over the levels: by the line or, where noise clearly falls with the light or grows faster, by another one.
     """
     seen_mean, seen = np.asarray(means, np.float64), np.sqrt(np.asarray(variances, np.float64))
     counts = np.sqrt(np.asarray(weights, np.float64))
@@ -92,21 +102,60 @@ def fit(means: Sequence[float], variances: Sequence[float], weights: Sequence[fl
             before, left = left, np.interp(seen_mean, there, after / line).clip(LEAST_LEFT)
             if np.abs(left - before).max() < STEADY:
                 break
-    return Line(gain, float(np.sqrt(square)))
+    return Line(gain, float(np.sqrt(square))), _mean(mean.clip(0), deviation**2, counts * left)
+
+
+@dataclass(frozen=True, eq=False)
+class _Free:
+    """The line that fits best, wherever it begins and however it slopes; ``counts`` are roots of numbers."""
+
+    signal: NDArray[np.float64]
+    variance: NDArray[np.float64]
+    error: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    middle: float
+    level: float
+    slope: float
+
+    @classmethod
+    def of(cls, signal: NDArray[np.float64], variance: NDArray[np.float64], counts: NDArray[np.float64]) -> _Free:
+        error = variance * np.sqrt(2 / (FREEDOM * np.maximum(counts, 1e-6) ** 2) + DOUBT**2)
+        weight = 1 / error**2
+        weight /= weight.sum()
+        middle, level = float(weight @ signal), float(weight @ variance)
+        spread = float(weight @ (signal - middle) ** 2)
+        slope = float(weight @ ((signal - middle) * variance)) / spread if spread > 0 else 0.0
+        return cls(signal, variance, error, weight, middle, level, slope)
+
+    @property
+    def height(self) -> float:
+        """At signal 0."""
+        return self.level - self.slope * self.middle
+
+    def better(self, slope: float, height: float) -> float:
+        """By how much, in squared standard errors, a line fits better than a level one."""
+        flat, sloping = (
+            float(np.sum(((self.variance - line) / self.error) ** 2))
+            for line in (self.level, slope * self.signal + height)
+        )
+        return flat - sloping
 
 
 def _straight(
     signal: NDArray[np.float64], variance: NDArray[np.float64], counts: NDArray[np.float64]
 ) -> tuple[float, float]:
-    """Slope and height at 0 of the line; slope 0 unless one fits clearly better. ``counts`` are roots of numbers."""
-    error = variance * np.sqrt(2 / (FREEDOM * np.maximum(counts, 1e-6) ** 2) + DOUBT**2)
-    weight = 1 / error**2
-    weight /= weight.sum()
-    middle, level = float(weight @ signal), float(weight @ variance)
-    spread = float(weight @ (signal - middle) ** 2)
-    gain = float(weight @ ((signal - middle) * variance)) / spread if spread > 0 else 0.0
-    square = level - gain * middle
+    """Slope and height at 0 of the line; slope 0 unless one fits clearly better."""
+    free = _Free.of(signal, variance, counts)
+    gain, square = free.slope, free.height
     if square < 0:  # through 0 then, as the signal is not below it
-        gain, square = float(weight @ (signal * variance)) / float(weight @ signal**2), 0.0
-    flat, sloping = (np.sum(((variance - line) / error) ** 2) for line in (level, gain * signal + square))
-    return (gain, square) if gain > 0 and flat - sloping >= CLEARLY else (0.0, level)
+        gain, square = float(free.weight @ (signal * variance)) / float(free.weight @ signal**2), 0.0
+    return (gain, square) if gain > 0 and free.better(gain, square) >= CLEARLY else (0.0, free.level)
+
+
+def _mean(signal: NDArray[np.float64], variance: NDArray[np.float64], counts: NDArray[np.float64]) -> float:
+    """The mean of variances at these signals, by a line that fits clearly better than a level one, whatever it is."""
+    free = _Free.of(signal, variance, counts)
+    usual = free.slope > 0 and free.height >= 0
+    if free.better(free.slope, free.height) < (CLEARLY if usual else VERY_CLEARLY):
+        return free.level
+    return float(np.maximum(free.slope * signal + free.height, variance.min()).mean())

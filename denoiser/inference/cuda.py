@@ -81,6 +81,12 @@ class CudaEngine(Networks):
         self._slots = cycle([_Slot() for _ in range(self.depth)])
 
     def submit(self, items: Sequence[Item], key: Key, places: int, share: int) -> Ticket:
+        # Leaving a stream makes the device current that was so before: the first one otherwise, in whose memory every
+        # process would have a context.
+        with torch.cuda.device(self._device):
+            return self._submit(items, key, places)
+
+    def _submit(self, items: Sequence[Item], key: Key, places: int) -> Ticket:
         network = self.network(key.precision)
         slot = next(self._slots)
         if slot.ticket is not None:
@@ -91,6 +97,7 @@ class CudaEngine(Networks):
         on_device = self._to_device(stored), self._to_device(levels)
         with torch.cuda.stream(self._compute):
             self._compute.wait_stream(self._upload)
+            self._compute.wait_stream(torch.cuda.default_stream(self._device))  # where networks are made
             for tensor in on_device:
                 tensor.record_stream(self._compute)
             values, finite = network.compute(*on_device, key.uncertainty)

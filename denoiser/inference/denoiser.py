@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from denoiser.controls import Controls
-from denoiser.errors import InputError, UsageError
+from denoiser.errors import InputError, UnavailableError, UsageError
 from denoiser.images import pixels
 from denoiser.images.arrays import as_pages, page_of
 from denoiser.images.image import Page
@@ -100,12 +100,16 @@ class Denoiser:
         self.needs = needs_of(module)
         self.needs_range = self.needs.needs_range
         self.device = devices.resolve(self.options.device)
-        self._engine: Engine = make_engine(module, self.device, beside._engine if beside is not None else None)
-        self.precision, self._deviation = probes.choose_precision(
-            module, self.device, self.options.precision, self._engine.network
-        )
-        self._budget = self.options.max_memory or int(devices.free_memory(self.device) * sizing.FREE_SHARE)
-        self._sizing = self._size()
+        try:
+            self._engine: Engine = make_engine(module, self.device, beside._engine if beside is not None else None)
+            self.precision, self._deviation = probes.choose_precision(
+                module, self.device, self.options.precision, self._engine.network
+            )
+            devices.release_memory(self.device)
+            self._budget = self.options.max_memory or int(devices.free_memory(self.device) * sizing.FREE_SHARE)
+            self._sizing = self._size()
+        except (RuntimeError, MemoryError) as error:
+            raise UnavailableError(f"{self.device} cannot be used ({error}); choose another --device") from error
         self.row_multiple = self.needs.multiple_of
         self.full_halo = round_up(self.needs.receptive_field, self.row_multiple)
         # A network that keeps its rows needs no less, and a user's tiles and halos are done as they say.

@@ -136,7 +136,11 @@ def choose_precision(
     reference = reference_residual(module, patch)
     failures = []
     for precision in candidates(wanted, device, needs.precisions):
-        found = deviation(_residual(network(precision), patch), reference)
+        try:
+            found = deviation(_residual(network(precision), patch), reference)
+        except (RuntimeError, MemoryError) as error:  # a device that torch has no kernels for, or no memory left
+            failures.append(f"{precision} cannot be computed ({_first_line(error)})")
+            continue
         if found.passes(precision):
             return precision, found
         failures.append(
@@ -145,6 +149,10 @@ def choose_precision(
         )
     remedy = "try another --device" if wanted in ("auto", "fp32") else "use --precision auto or fp32"
     raise UnavailableError(f"{device} fails the self-check: {'; '.join(failures)}; {remedy}")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def precision_of(piece: Piece, chosen: str, device: torch.device, needs: Needs, turned: bool) -> str:

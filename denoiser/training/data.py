@@ -29,6 +29,9 @@ class TorchRandom:
         return torch.rand(shape, generator=self.generator, device=self.generator.device)
 
     def poisson(self, mean: Tensor) -> Tensor:
+        if mean.device.type == "mps":  # which has no such operator
+            seed = int(torch.randint(2**31, (1,), generator=self.generator, device=mean.device))
+            return torch.poisson(mean.cpu(), torch.Generator().manual_seed(seed)).to(mean.device)
         return torch.poisson(mean, generator=self.generator)
 
     def where(self, chosen: Tensor, value: Tensor | float, x: Tensor) -> Tensor:

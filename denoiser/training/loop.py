@@ -92,7 +92,7 @@ def train(
             _compare(options, learner.counters, talk)
         learner.counters.way, learner.counters.drawn = options.way, options.drawn
         objective, validation = prepare(options, learner.module, device, talk, group.leads)
-        with _alone(options, talk) if group.leads else nullcontext():
+        with _alone(options, talk) if group.leads else nullcontext(), _threads():
             return _train(options, learner, objective, validation, talk, should_stop, watch, group)
 
 
@@ -145,6 +145,17 @@ def _train(
     overhead = clock.overhead(counters.seconds)
     psnr = watcher.finish() if watcher else {}
     return TrainResult(options.out / "model.safetensors", counters.step, counters.seconds, overhead, psnr)
+
+
+@contextmanager
+def _threads() -> Iterator[None]:
+    """Compute with no more threads than a container has processors for, which OpenMP does not know."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(devices.computing())
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _compare(options: TrainOptions, before: Counters, progress: Progress) -> None:

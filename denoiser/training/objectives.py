@@ -231,10 +231,11 @@ class Neighbours(_Hiding):
 
     def distance(self, module: Network, batch: Batch) -> Tensor:
         one, other = _thinned(batch.noisy, batch.cells)
+        # First: autocast keeps the weights of the first pass, in older versions of torch without their gradients.
+        error = one - module(one, batch.white).float() - other
         with torch.no_grad():
             whole = batch.noisy - module(batch.noisy, batch.white).float()
         smooth_one, smooth_other = _thinned(whole, batch.cells)
-        error = one - module(one, batch.white).float() - other
         gap = error - (smooth_one - smooth_other)
         # Both terms under one root: the crop's squared error of the paper.
         return root_mean_square(torch.cat([error, CONSISTENCY**0.5 * gap], dim=1))

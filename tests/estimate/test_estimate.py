@@ -271,6 +271,33 @@ def test_the_same_picture_has_the_same_estimate() -> None:
     assert measured(picture) == measured(picture.copy())
 
 
+@pytest.mark.parametrize("level", [0, 1])
+def test_a_frame_does_not_decide(level: int) -> None:
+    for picture in photographs()[:3]:
+        for noise, model in (("camera:iso=6400,smooth=0.5,jpeg=0", "unet-photo"), ("gaussian:20", "unet")):
+            framed = np.full((picture.shape[0] + 128, picture.shape[1] + 128, 3), level, np.float32)
+            framed[64:-64, 64:-64] = noisy(picture, noise)
+            assert looked_at(framed).model == model, noise
+
+
+def test_noise_that_does_not_grow_along_a_line() -> None:
+    random = np.random.default_rng(0)
+    light = np.tile(np.linspace(0.1, 0.9, 512), (512, 1))
+    for deviation in ((30 - 28 * light) / 255, np.sqrt(0.004 * (1 - light)), 0.1 * light):
+        values = light + random.normal(0, 1, light.shape) * deviation
+        picture = (np.rint(values.clip(0, 1) * 255) / 255).astype(np.float32)[:, :, None]
+        true = 255 * np.sqrt(np.mean(deviation**2))
+        assert measured(picture).sigma == pytest.approx(true, rel=0.12)
+
+
+def test_one_edge_is_no_grid() -> None:
+    picture = np.full((256, 256, 1), 60.0)
+    picture[203:] = 180
+    picture[:, 91:] += 20
+    noise = np.random.default_rng(0).normal(0, 5, picture.shape)
+    assert measured((np.rint(picture + noise) / 255).astype(np.float32)).grid == 0
+
+
 @pytest.mark.parametrize("signal", [0.0, 0.1, 0.5, 0.97])
 @pytest.mark.parametrize("sigma", [0.02, 0.1, 0.4])
 def test_moments_of_clipped_noise(signal: float, sigma: float) -> None:
@@ -295,7 +322,9 @@ def test_samples_are_bounded_spread_and_on_the_grid(height: int, width: int) -> 
     assert len(set(corners)) == len(corners)
     if height * width > pixels:
         assert sum(strip.pixels for strip in strips) >= min(pixels, height * width) / 8
-        assert strips[-1].stop > height - 72 and strips[0].start == 0
-        assert strips[0].columns[-1][1] > width - 72 and strips[0].columns[0][0] == 0
+        for parts, length in (([(s.start, s.stop) for s in strips], height), (strips[0].columns, width)):
+            middles = [(start + stop) / 2 for start, stop in parts]
+            expected = [(2 * i + 1) * length / len(parts) / 2 for i in range(len(parts))]
+            assert middles == pytest.approx(expected, abs=8.5), "in the middles of equal parts"
     else:
         assert strips == [Strip(0, height, ((0, width),))]

@@ -56,7 +56,7 @@ def test_the_fitted_rule_tells_pictures_apart(script: ModuleType, tmp_path: Path
     networks = [Filter(lambda x: x), Filter(lambda x: gaussian_filter(x, (2, 2, 0)[: x.ndim]))]
     clean = np.asarray(Image.open(tmp_path / "a.png"))
     examples = [
-        script.example(networks, clean[:128, :128], noise, seed)
+        script.example(networks, script.Draft(clean[:128, :128], noise, seed))
         for seed in range(6)
         for noise in ("gaussian:20", "correlated:sigma=20,length=1", "gaussian:0.1")
     ]
@@ -74,7 +74,7 @@ def test_a_small_fit_makes_both_rules_and_a_table(
     Image.fromarray(median_filter(texture, (9, 9, 1))).save(tmp_path / "a.png")
     networks = [Filter(lambda x: x), Filter(lambda x: gaussian_filter(x, (1, 1, 0)[: x.ndim]))]
     works = [script.for_the_fit(tmp_path, number) for number in range(16)]
-    document = script.fit(script.example(networks, *work) for work in works)
+    document = script.fit(script.example(networks, work) for work in works)
     assert sum(document["fitted"]["pictures"].values()) == 16 and document["fitted"]["seed"] == script.SEED
     assert set(document["rules"]) == {"colour", "gray"}
     seen = [script.example(networks, script.held_out(tmp_path, number)) for number in range(3)]
@@ -91,7 +91,21 @@ def test_the_script_measures_the_rule_that_is_there(tmp_path: Path) -> None:
     command = [sys.executable, str(SCRIPT), str(tmp_path), str(tmp_path), "--measure", "--jobs", "2"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert PATH.read_bytes() == before
-    (row,) = [line for line in done.stdout.splitlines() if line.startswith("| all |")]
-    *psnrs, right = (cell.strip(" %") for cell in row.strip("|").split("|")[1:])
-    unet, photo, auto, knowing = map(float, psnrs)
-    assert min(unet, photo) <= auto <= knowing and 0 <= int(right) <= 100
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| all |")]
+    assert len(rows) == 2, "as they are, and with something around them"
+    for row in rows:
+        *psnrs, right = (cell.strip(" %") for cell in row.strip("|").split("|")[1:])
+        unet, photo, auto, knowing = map(float, psnrs)
+        assert min(unet, photo) <= auto <= knowing and 0 <= int(right) <= 100
+
+
+def test_what_is_laid_around_pictures(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = [script.around(100, 120, np.random.default_rng(seed)).mean() for seed in range(60)]
+    assert min(shares) > 0 and max(shares) < 0.85
+    monkeypatch.setattr(script, "FRAMED", 1)
+    Image.fromarray(np.full((400, 420, 3), 90, np.uint8)).save(tmp_path / "a.png")
+    drafts = [script.for_the_fit(tmp_path, number) for number in range(40)]
+    over = [draft for draft in drafts if draft.bare is not None]
+    assert 0 < len(over) < len(drafts)
+    for draft in over:
+        assert np.ptp(script.noisy(draft)[draft.bare]) == 0

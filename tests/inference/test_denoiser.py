@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import denoiser
-from denoiser.errors import InputError, UsageError
-from denoiser.inference import Denoiser, InferenceOptions, Piece, devices, network, sizing
+from denoiser.errors import InputError, UnavailableError, UsageError
+from denoiser.inference import Denoiser, InferenceOptions, Piece, devices, network, probes, sizing
 from denoiser.models import Needs, build
 from denoiser.tiling import round_up
 from tests.inference.networks import Identity, Tiny, Told
@@ -570,3 +570,30 @@ def test_networks_that_need_a_range_refuse_floats_without_one() -> None:
     np.testing.assert_allclose(model.denoise(floats, white=1), floats, atol=1e-6)
     integers = noise(6, 7)
     np.testing.assert_array_equal(model.denoise(integers), integers)
+
+
+def test_a_device_that_cannot_compute_is_told_and_the_next_precision_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a GPU that this torch has no kernels for."""
+    compute = probes._residual
+
+    def broken(network: Any, patch: Any) -> Any:
+        if network.precision in refused:
+            raise RuntimeError("CUDA error: no kernel image is available\nCompile with TORCH_USE_CUDA_DSA")
+        return compute(network, patch)
+
+    monkeypatch.setattr(probes, "_residual", broken)
+    monkeypatch.setattr(devices, "has_bf16", lambda device: True)
+    refused = ["bf16"]
+    assert Denoiser(Tiny()).precision == "fp32"
+    refused = ["bf16", "fp32"]
+    with pytest.raises(UnavailableError, match=r"cpu fails the self-check: bf16 cannot be computed \(CUDA error: no"):
+        Denoiser(Tiny())
+
+
+def test_a_device_without_room_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(device: torch.device) -> int:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(devices, "free_memory", full)
+    with pytest.raises(UnavailableError, match=r"cpu cannot be used \(CUDA out of memory\); choose another --device"):
+        Denoiser(Tiny())
