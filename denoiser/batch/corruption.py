@@ -38,7 +38,7 @@ from denoiser.noise import Noise, NumpyRandom, parse, sidecar
 from denoiser.progress import Progress, Silent
 from denoiser.settings import as_paths, as_text, check_range
 
-WORKSPACE = 40
+WORKSPACE = 48
 """Bytes per value that making noise takes: the picture and several arrays as float32; `camera` needs the most."""
 
 
@@ -270,11 +270,12 @@ class _Corruption(Session):
 
     def _prepare(self, plan: Plan) -> None:
         forms = [SUFFIXES.get(Path(item.place).suffix.lower()) for item in plan.work]
-        if count := forms.count("jpeg"):
-            self.progress.note(
-                f"{count} outputs are JPEG, which compresses the noise as well; --format png keeps it as it was made",
-                "warning",
-            )
+        for form, name, verb in (("jpeg", "JPEG", "compresses"), ("webp", "WebP", "may compress")):
+            if count := forms.count(form):
+                self.progress.note(
+                    f"{count} outputs are {name}, which {verb} the noise as well; --format png keeps it as it was made",
+                    "warning",
+                )
 
     def _writer(self, owner: str) -> Writer:
         return _Writer(self.destination.root, owner, self._own_manifest(), self.options, self.key, self.progress)

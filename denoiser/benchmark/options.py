@@ -20,6 +20,9 @@ BIHARMONIC = "biharmonic"
 CLASSICAL = ("median", "bilateral", "tv", "wavelet", "nlm", "opencv", BIHARMONIC, "bm3d")
 """Classical methods by the names that ``classical`` takes."""
 
+MOST_DROP = 1000.0
+"""In dB; JSON knows no infinity."""
+
 DEFAULT_CLASSICAL = ("median", "bilateral", "tv", "wavelet", "nlm")
 """OpenCV, no dependency, is added where it is installed; ``biharmonic`` where the noise replaces values. ``bm3d`` is
 left out: it takes a minute per megapixel."""
@@ -105,11 +108,13 @@ class BenchmarkOptions:
                 raise UsageError(f"{NONE!r} stands alone, not beside {', '.join(w for w in words if w != NONE)}")
         within("--crop", self.crop, 1)
         within("--seed", self.seed, 0)
-        within("--max-drop", self.max_drop, 0)
+        within("--max-drop", self.max_drop, 0, MOST_DROP)
         check_range(self.white, self.black)
         self._check_ways()
         for spec in self.noise:
             parse(spec)
+            if self.noise.count(spec) > 1:
+                raise UsageError(f"--noise {spec}: named more than once")
         if BIHARMONIC in self.classical and not any(map(makes_holes, self.specs)):
             raise UsageError(f"{BIHARMONIC} fills holes: name a --noise that makes some, such as stripes or mask")
 

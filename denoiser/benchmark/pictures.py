@@ -16,7 +16,7 @@ from denoiser import images
 from denoiser.benchmark.options import BenchmarkOptions
 from denoiser.errors import DenoiserError, InputError, NothingToDoError, UsageError
 from denoiser.images.image import Header, Page
-from denoiser.images.pixels import ValueRange, value_range
+from denoiser.images.pixels import ValueRange, missing_in, value_range
 
 SAMPLES = ("astronaut.png", "chelsea.png", "coffee.png", "ihc.png", "motorcycle_left.png", "rocket.jpg")
 """Colour pictures in the data folder of scikit-image, which every installation has."""
@@ -297,8 +297,8 @@ def _read(ref: Ref, options: BenchmarkOptions) -> tuple[NDArray[Any], Header]:
     if crop is not None:
         top, left = max(0, (page.height - crop) // 2), max(0, (page.width - crop) // 2)
         pixels = pixels[top : top + crop, left : left + crop]
-    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise InputError(f"{ref.path}: NaN or infinite pixels cannot be scored; fill or crop them")
+    if missing_in(pixels, page.nodata) is not None:
+        raise InputError(f"{ref.path}: NaN, infinite and no-data pixels cannot be scored; fill or crop them")
     return np.asarray(pixels), source.header
 
 

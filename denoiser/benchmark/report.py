@@ -16,6 +16,8 @@ from denoiser.benchmark.tables import Column, by_noise, columns, verdict
 
 WIDTH, HEIGHT = 640, 400
 LEFT, RIGHT, TOP, BOTTOM = 52, 16, 12, 44
+LETTER = 7.5
+"""Width of a letter of a label, at most."""
 """Pixels of a chart and of its margins."""
 
 RESIDUAL_GAIN = 4
@@ -47,7 +49,7 @@ class Chart:
 
     title: str
     lines: list[Line]
-    x_ticks: list[tuple[float, str]]
+    x_ticks: list[tuple[float, str, str]]
     y_ticks: list[tuple[float, str]]
 
 
@@ -152,7 +154,9 @@ def _chart(result: Result, figure: str) -> Chart:
         for method, style in _styles(result).items()
     ]
     y_ticks = [(height(value), f"{value:g}") for value in _round_values(low, high)]
-    return Chart(title, lines, [(positions[noise], noise) for noise in noises], y_ticks)
+    return Chart(
+        title, lines, [(positions[noise], noise, _anchor(positions[noise], noise)) for noise in noises], y_ticks
+    )
 
 
 def _styles(result: Result) -> dict[str, str]:
@@ -172,6 +176,12 @@ def _round_values(low: float, high: float) -> list[float]:
     step = next(power * part for part in (0.2, 0.5, 1.0, 2.0) if (high - low) / (power * part) < 8)
     first, last = math.ceil(low / step), math.floor(high / step)
     return [round(index * step, 10) for index in range(first, last + 1)]
+
+
+def _anchor(x: float, label: str) -> str:
+    """Which part of a label stands at its tick: an end of it where its middle would push it over the edge."""
+    half = len(label) * LETTER / 2
+    return "start" if x < half else "end" if x + half > WIDTH else "middle"
 
 
 def _positions(noises: list[str]) -> list[float]:

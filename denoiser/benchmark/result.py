@@ -166,6 +166,11 @@ class Row(_Row[Score]):
         return mean_of([psnr_of_mse(score.hole_mse) for score in self.scores if score.hole_mse])
 
     @property
+    def filled(self) -> int:
+        """How many pictures equal the truth over what the noise replaced, so that this PSNR is infinite."""
+        return sum(score.hole_mse == 0 for score in self.scores)
+
+    @property
     def identical(self) -> int:
         """How many pictures equal the truth, so that their PSNR is infinite."""
         return sum(score.psnr is None for score in self.scores)

@@ -76,7 +76,7 @@ QUALITY = (
         lambda row: "inf" if row.psnr_of_mean_mse is None else f"{row.psnr_of_mean_mse:.2f}",
         lambda row: row.psnr_of_mean_mse or math.inf,
     ),
-    _of_mean("in the hole", lambda row: row.hole_psnr, 2, optional=True),
+    Column("in the hole", lambda row: hole_words(row), lambda row: row.hole_psnr and row.hole_psnr.mean, True),
     _of_mean("SSIM", lambda row: row.ssim, 3),
 )
 """What a table shows where the truth is known."""
@@ -112,6 +112,14 @@ def psnr_words(row: Row) -> str:
     if row.identical and row.psnr is not None:
         text += f", without {row.identical} equal to the truth (inf)"
     return text
+
+
+def hole_words(row: Row) -> str:
+    """As :func:`psnr_words`, over what the noise replaced."""
+    if row.hole_psnr is None:
+        return "inf" if row.filled else ""
+    equal = f", without {row.filled} equal to the truth (inf)" if row.filled else ""
+    return _with_interval(row.hole_psnr, 2) + equal
 
 
 def _with_interval(mean: Mean | None, digits: int) -> str:

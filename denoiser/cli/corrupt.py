@@ -77,7 +77,7 @@ def corrupt(
 ) -> None:
     """Add noise to INPUT and write it to OUT, by the same rules as run. The same seed gives the same noise.
 
-    OUT gets corruption.json, which says what was done to each file.
+    OUT, where it is a directory, gets corruption.json, which says what was done to each file.
     """
     if list:
         _explain(json)

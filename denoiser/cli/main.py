@@ -43,8 +43,8 @@ HELP = """Denoise pictures: a folder tree of noisy images in, the same tree clea
 Everything works offline; the weights are in the package.
 """
 
-EPILOG = """Every option can also be set in denoiser.toml, in a table per command such as [run], and as the
-environment variable DENOISER_<OPTION>. The command line beats the environment, which beats the file.
+EPILOG = """Options of run, corrupt, estimate, train, benchmark and doctor can also be set in denoiser.toml, in a table
+per command such as [run], and those of all commands as the environment variable DENOISER_<OPTION>. The command line beats the environment, which beats the file.
 
 \b
 Exit codes:

@@ -155,7 +155,7 @@ def split(pixels: Pixels, page: Page, range: ValueRange) -> tuple[NDArray[Any], 
     note : Note
     """
     colour = pixels[:, :, : page.channels - page.alpha]
-    missing = _missing(colour, page.nodata)
+    missing = missing_in(colour, page.nodata)
     as_stored = colour.dtype in (np.uint8, np.uint16, np.float32) and range.black == 0 and missing is None
     planes = colour if as_stored else _to_float32(colour, range.black, missing)
     note = Note(
@@ -169,7 +169,8 @@ def split(pixels: Pixels, page: Page, range: ValueRange) -> tuple[NDArray[Any], 
     return planes, note
 
 
-def _missing(colour: Pixels, nodata: float | None) -> NDArray[np.bool_] | None:
+def missing_in(colour: Pixels, nodata: float | None) -> NDArray[np.bool_] | None:
+    """(H, W, C), True where a value is NaN, infinite or no-data; None where none is."""
     absent: NDArray[np.bool_] | None = None
     if colour.dtype.kind == "f":
         # Values beyond float32 would become infinite in the network and spoil their neighbourhood as NaN does.

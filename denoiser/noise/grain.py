@@ -91,7 +91,7 @@ class Correlated:
 
     y = x + sigma / 255 * (g * n), n ~ N(0, 1): white noise filtered by a Gaussian kernel g of standard deviation
     ``length`` that is scaled to keep the variance. The correlation at a distance of d pixels is
-    exp(-d^2 / (4 length^2)). Channels are independent.
+    exp(-d^2 / (4 length^2)) from a length of about one pixel on, and less for shorter ones. Channels are independent.
     """
 
     name: ClassVar[str] = "correlated"

@@ -282,6 +282,8 @@ def test_all_pictures_equal_to_the_truth(clean: Path) -> None:
         ({"crop": 0}, "crop"),
         ({"seed": -1}, "seed"),
         ({"max_drop": -0.1}, "max-drop"),
+        ({"max_drop": float("inf")}, "max-drop"),
+        ({"noise": ("stripes", "mask", "stripes")}, "stripes: named more than once"),
     ],
 )
 def test_options_that_make_no_sense(wrong: dict[str, Any], words: str) -> None:
@@ -551,6 +553,22 @@ def test_white_and_black_of_other_types_than_8_bit(tmp_path: Path, tiny_model: P
     result = benchmark(BenchmarkOptions(clean=truth, white=250, **ONLY))
     assert all("far above the declared white" in failure.reason for failure in result.failures)
     assert len(result.failures) == 2
+
+
+def test_pixels_without_data_are_refused(tmp_path: Path) -> None:
+    picture = smooth(40, 50)[..., 0].astype(np.float32) / 255
+    picture[5:9, 5:9] = -9999
+    (tmp_path / "clean").mkdir()
+    tifffile.imwrite(tmp_path / "clean" / "a.tif", picture, extratags=[(42113, "s", 0, "-9999", True)])
+    (failure,) = benchmark(BenchmarkOptions(clean=tmp_path / "clean", **ONLY)).failures
+    assert "no-data pixels cannot be scored" in failure.reason
+
+
+def test_holes_that_are_filled_to_the_last_bit_are_told(tmp_path: Path) -> None:
+    write(tmp_path / "clean" / "a.png", smooth(40, 50))
+    write(tmp_path / "clean" / "black.png", np.zeros((40, 50, 3), np.uint8))
+    result = benchmark(BenchmarkOptions(clean=tmp_path / "clean", noise=("stripes",), **ONLY))
+    assert "without 1 equal to the truth (inf)" in tables.hole_words(row(result, "noisy input"))
 
 
 def test_a_partner_is_nobody_elses(tmp_path: Path) -> None:

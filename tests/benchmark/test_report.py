@@ -156,6 +156,15 @@ def test_pictures_show_what_values_stand_for(metadata: Metadata) -> None:
     assert np.abs(shown - 255 * (0.75**2 if metadata.cmyk else 0.75)).max() < 4
 
 
+def test_labels_stay_on_the_page() -> None:
+    names = ["gaussian:25", "poisson-gaussian:gain=0.01,read=4", "x" * 60]
+    for noises in (names[:2], names[1::-1], names[:1], names):
+        for x, label in zip(report._positions(noises), noises, strict=True):
+            width, anchor = report.LETTER * len(label), report._anchor(x, label)
+            left = {"start": x, "middle": x - width / 2, "end": x - width}[anchor]
+            assert left >= 0 and (left + width <= report.WIDTH or len(label) > 33)
+
+
 def test_one_kind_of_noise_and_equal_values_make_a_chart(tmp_path: Path) -> None:
     Image.fromarray(np.full((16, 16), 90, np.uint8)).save(tmp_path / "a.png")
     result = benchmark(BenchmarkOptions(tmp_path, noise=("gaussian:25",), models=("none",), classical=("none",)))
