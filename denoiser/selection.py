@@ -67,12 +67,19 @@ def advise(rows: Rows, white: float | None = None, black: float | None = None) -
     rows, white, black
         As :func:`estimate_page`.
     """
-    if found := settled(rows.page, white):
-        return found
-    looked = estimate_page(rows, white, black, quick=True)
-    if looked.blocks < LEAST_BLOCKS:  # the page is nearly all frame, or saturated
-        looked = estimate_page(rows, white, black)
-    return choose(looked)
+    return settled(rows.page, white) or choose(look(rows, white, black))
+
+
+def look(rows: Rows, white: float | None = None, black: float | None = None) -> Estimate:
+    """A quick look at a page; a longer one where it is nearly all frame, or saturated.
+
+    Parameters
+    ----------
+    rows, white, black
+        As :func:`estimate_page`.
+    """
+    found = estimate_page(rows, white, black, quick=True)
+    return found if found.blocks >= LEAST_BLOCKS else estimate_page(rows, white, black)
 
 
 def estimate_page(

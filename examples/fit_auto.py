@@ -40,7 +40,7 @@ from denoiser.estimate.rule import PATH, Rule, figures, is_gray, rules
 from denoiser.images import Page
 from denoiser.metrics import psnr
 from denoiser.noise import NumpyRandom, parse
-from denoiser.selection import Rows, estimate_page
+from denoiser.selection import Rows, look
 
 ABOUT = "Written by examples/fit_auto.py, which says how. To be fitted anew when a network is replaced."
 SEED = 6
@@ -165,7 +165,7 @@ def looked_at(picture: Picture) -> Estimate:
     pixels = picture.reshape(*picture.shape[:2], -1)
     height, width, channels = pixels.shape
     rows = Rows(Page(height, width, channels, pixels.dtype), lambda start, stop: pixels[start:stop])
-    return estimate_page(rows, quick=True)
+    return look(rows)
 
 
 def example(networks: Sequence[denoiser.Denoiser], draft: Draft) -> Example:
@@ -202,7 +202,7 @@ def held_out(folder: Path, number: int) -> Draft:
     with Image.open(files_of(folder)[picture]) as stored:
         pixels = np.asarray(stored.convert("RGB"))
     top, left = (max(0, (size - HELD_OUT_SIDE) // 2) for size in pixels.shape[:2])
-    clean = np.ascontiguousarray(pixels[top : top + HELD_OUT_SIDE, left : left + HELD_OUT_SIDE])
+    clean = pixels[top : top + HELD_OUT_SIDE, left : left + HELD_OUT_SIDE].copy()
     return Draft(clean, HELD_OUT[index], 1_000_000 + 1000 * picture + index)
 
 

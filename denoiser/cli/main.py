@@ -44,7 +44,8 @@ Everything works offline; the weights are in the package.
 """
 
 EPILOG = """Options of run, corrupt, estimate, train, benchmark and doctor can also be set in denoiser.toml, in a table
-per command such as [run], and those of all commands as the environment variable DENOISER_<OPTION>. The command line beats the environment, which beats the file.
+per command such as [run], and those of all commands as the environment variable DENOISER_<OPTION>. The command
+line beats the environment, which beats the file.
 
 \b
 Exit codes:

@@ -43,6 +43,10 @@ Scores = dict[str, dict[str, float]]
 """Protocol -> {kind or level of noise: dB}."""
 
 
+DIM, BRIGHT = 0.3, 99.9
+"""A sample whose values, up to this percentile, stay below this part of the range is drawn brighter."""
+
+
 @dataclass(frozen=True, eq=False)
 class Sample:
     """One picture to look at; values are (H, W, 3) in [0, 1]."""
@@ -98,7 +102,7 @@ class _AgainstTruth:
                 values.append(min(psnr(example.clean, estimate, 1.0), MOST))
                 if index == number % len(examples):
                     title = f"{protocol} {label}: {values[-1]:.2f} dB"
-                    samples.append(Sample(title, *map(_shown, (example.noisy, estimate, example.clean))))
+                    samples.append(Sample(title, *_shown(example.noisy, estimate, example.clean)))
             scores.setdefault(protocol, {})[label] = round(mean(values), 4)
         return scores, samples
 
@@ -205,7 +209,7 @@ class Unseen:
         for picture in self.pictures[:6]:
             noisy = _middle(picture.values, SAMPLE)
             restored = restore(module, noisy, picture.white, device, dtype)
-            samples.append(Sample("noisy alone", _shown(noisy), _shown(restored)))
+            samples.append(Sample("noisy alone", *_shown(noisy, restored)))
         return {"prediction": {self.name: round(-20 * math.log10(mean(distances)), 4)}}, samples
 
 
@@ -244,5 +248,9 @@ def _middle(values: NDArray[np.float32], side: int) -> NDArray[np.float32]:
     return values[top : top + side, left : left + side]
 
 
-def _shown(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    return _middle(values, SAMPLE).clip(0, 1)
+def _shown(noisy: NDArray[np.float32], *others: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """The middles of pictures as they are drawn: all brighter where the noisy one would be all but black."""
+    middles = [_middle(values, SAMPLE) for values in (noisy, *others)]
+    bright = float(np.percentile(middles[0], BRIGHT))
+    scale = np.float32(1 / bright if 0 < bright < DIM else 1)
+    return [(values * scale).clip(0, 1) for values in middles]

@@ -268,6 +268,14 @@ def test_the_optimiser_goes_on_with_the_weights(pictures: Path, start: str, tmp_
         TrainOptions(data=pictures, out=tmp_path / "other", max_steps=1, init_optimizer=True)
 
 
+def test_dim_samples_are_drawn_brighter() -> None:
+    picture = waves(0).astype(np.float32) / 100
+    noisy_one, same = validate._shown(picture, picture / 2)
+    assert noisy_one.max() == pytest.approx(1, abs=0.02) and same.max() == pytest.approx(0.5, abs=0.02)
+    (plain,) = validate._shown(picture * 100)
+    assert np.array_equal(plain, (picture * 100).clip(0, 1))
+
+
 def test_resume_drops_the_lines_that_a_kill_left(pictures: Path, start: str, tmp_path: Path) -> None:
     train(options(pictures / "clean", tmp_path, start, max_steps=2))
     with (tmp_path / "metrics.jsonl").open("a") as stream:
