@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from denoiser.models import Network
 
 CARD_KEY = "denoiser.card"
+CHECKPOINT_KEY = "denoiser.training"
+"""In the header of the checkpoints that training goes on from."""
 CARD_SCHEMA = "denoiser.card/1"
 CHECKSUMS = "SHA256SUMS"
 
@@ -165,6 +167,8 @@ def read_card(path: Path) -> Card:
             metadata: Mapping[str, str] = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise UnavailableError(f"{path}: damaged or not a weights file ({error})") from error
+    if CHECKPOINT_KEY in metadata:
+        raise UnavailableError(f"{path}: is a checkpoint; `denoiser train --resume` makes a model of it")
     if CARD_KEY not in metadata:
         raise UnavailableError(f"{path}: has no model card; name the model.safetensors that `denoiser train` makes")
     try:

@@ -48,9 +48,6 @@ class Line:
     gain: float
     read: float
 
-    def variance(self, signal: float) -> float:
-        return self.gain * min(max(signal, 0.0), 1.0) + self.read**2
-
 
 def clipped_moments(
     mean: NDArray[np.float64], deviation: NDArray[np.float64]

@@ -19,10 +19,10 @@ from torch import Tensor
 from denoiser import models
 from denoiser.errors import InputError, UsageError
 from denoiser.models import Network
-from denoiser.weights import give_usual_mode
+from denoiser.weights import CHECKPOINT_KEY, give_usual_mode
 
 NAME = "checkpoint.safetensors"
-STATE_KEY = "denoiser.training"
+STATE_KEY = CHECKPOINT_KEY
 KINDS_KEY = "denoiser.kinds"
 """Of what kind network and optimiser are. Files of the first format do not say."""
 

@@ -238,6 +238,13 @@ def test_tensorboard_gets_what_the_metrics_have(
     assert not (tmp_path / "other").exists()
 
 
+def test_what_is_no_model_is_told_by_what_it_is(pictures: Path, start: str, tmp_path: Path) -> None:
+    train(options(pictures, tmp_path, start, max_steps=1))
+    for path, words in ((tmp_path / "checkpoint.safetensors", "is a checkpoint"), (tmp_path, "name the model")):
+        with pytest.raises(UnavailableError, match=words):
+            weights.load(path)
+
+
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 def test_the_optimiser_goes_on_with_the_weights(pictures: Path, start: str, tmp_path: Path, optimizer: str) -> None:
     before = options(pictures, tmp_path / "before", start, optimizer=optimizer, max_steps=3)
