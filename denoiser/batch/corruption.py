@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
-import unicodedata
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -173,19 +171,6 @@ def corrupt_page(
     return made, change.ravel()
 
 
-def file_generator(seed: int, relative: str, page: int) -> np.random.Generator:
-    """Random numbers that belong to one page of one file, wherever and whenever it is done.
-
-    Parameters
-    ----------
-    relative : str
-        Path below the input directory, with slashes; composed and decomposed letters are the same.
-    """
-    name = unicodedata.normalize("NFC", relative).encode("utf-8", "surrogateescape")
-    text = f"{seed}/{page}/".encode() + name
-    return np.random.default_rng(int.from_bytes(hashlib.blake2b(text, digest_size=16).digest(), "big"))
-
-
 class _Writer(Writer):
     """Makes the noise on the way into the file: each thread that writes has a picture of its own."""
 
@@ -213,7 +198,7 @@ class _Writer(Writer):
         values = value_range(page.dtype, o.white, o.black)
         if values.white is None:
             self._look_at_range(job, band)
-        generator = file_generator(o.seed, job.item.relative, band.page)
+        generator = sidecar.file_generator(o.seed, job.item.relative, band.page)
         pixels, change = corrupt_page(band.pixels, page, self.noise, generator, values, o.float)
         job.change.add(change)
         return pixels

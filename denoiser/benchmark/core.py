@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from denoiser.benchmark import blind, gate, methods, protocol, report
+from denoiser.benchmark import blind, gate, holes, methods, protocol, report
 from denoiser.benchmark.album import BUDGET, Album
 from denoiser.benchmark.job import INPUT, Found, Job, Key, Steps, largest, megapixels_of, size_of
 from denoiser.benchmark.methods import Method
@@ -18,11 +19,14 @@ from denoiser.benchmark.options import BenchmarkOptions
 from denoiser.benchmark.pictures import (
     Failure,
     Picture,
+    Ref,
     Subject,
     as_in_a_file,
+    cropped,
     find,
     read_partner,
     read_source,
+    read_whole,
     restored_name,
 )
 from denoiser.benchmark.result import AnyRow, BlindRow, Measured, Result, Row, Timed
@@ -71,7 +75,7 @@ def benchmark(options: BenchmarkOptions, progress: Progress | None = None) -> Re
             progress.note(f"{baseline.path}: {words}", "warning")
     shots = len(options.specs or (1,)) * len(compared)
     album = Album(BUDGET if options.report is not None else 0, len(subjects) * (shots + len(options.restored)))
-    job = Job(options, compared, album, largest(subjects, options), label)
+    job = Job(options, compared, album, largest(subjects, options), label, told)
     found: list[Found] = []
     progress.start(len(subjects), sum(megapixels_of(subject, options) for subject in subjects), "measuring")
     try:
@@ -86,7 +90,8 @@ def benchmark(options: BenchmarkOptions, progress: Progress | None = None) -> Re
     pictures = tuple(each.measured for each in found)
     rows = _rows(found, compared, not options.blind)
     devices = sorted({f"{method.kind}: {method.where}" for method in compared})
-    facts = protocol.describe(options, pictures, devices, sum(each.correlated for each in found))
+    known_holes = any(score.hole_mse is not None for row in rows if isinstance(row, Row) for score in row.scores)
+    facts = protocol.describe(options, pictures, devices, sum(each.correlated for each in found), known_holes)
     if facts["correlated"]:
         progress.note(
             f"the noise of {facts['correlated']} of {len(found)} pictures looks correlated from pixel to pixel: "
@@ -166,9 +171,20 @@ def _caption(psnr: float | None) -> str:
 def _noisy(subject: Subject, truth: Picture, job: Job) -> Iterator[tuple[str, Picture]]:
     """The noisy pictures of one truth, with what they are called."""
     if subject.noisy is not None:
-        yield job.label, read_partner(subject, subject.noisy, truth, job.options)
+        noisy = read_partner(subject, subject.noisy, truth, job.options)
+        yield job.label, replace(noisy, hole=_hole(subject, subject.noisy, truth, job))
     for spec in job.options.specs:
         yield spec, protocol.add_noise(truth, spec, subject.name, job.options)
+
+
+def _hole(subject: Subject, noisy: Ref, truth: Picture, job: Job) -> NDArray[np.bool_] | None:
+    """Which values of a noisy file were replaced, where ``corruption.json`` tells how it was made."""
+    made = job.told.files.get(noisy.path)
+    if made is None or not holes.makes_holes(made.noise):
+        return None
+    clean, found = (read_whole(ref) for ref in (subject.source, noisy))
+    hole = holes.of_file(made, clean, found, subject.source.page, subject.source.index, truth.range)
+    return None if hole is None else cropped(hole, job.options)
 
 
 def _told(options: BenchmarkOptions, subjects: list[Subject]) -> sidecar.Told:

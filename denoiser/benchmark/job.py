@@ -15,6 +15,7 @@ from denoiser.benchmark.methods import Method
 from denoiser.benchmark.options import BenchmarkOptions
 from denoiser.benchmark.pictures import Picture, Subject, as_in_a_file, crop_of
 from denoiser.benchmark.result import Measured, Timed
+from denoiser.noise.sidecar import Told
 from denoiser.progress import Progress
 
 INPUT = "noisy input"
@@ -45,6 +46,8 @@ class Job:
         Name of the picture during which memory is measured.
     label : str
         What stands in the place of a noise specification where pictures come from files.
+    told : Told
+        What ``corruption.json`` says of the noisy files.
     """
 
     options: BenchmarkOptions
@@ -52,6 +55,7 @@ class Job:
     album: Album
     watched: str
     label: str
+    told: Told
 
     def restore(self, name: str, method: Method, noisy: Picture, rms: float) -> tuple[NDArray[Any], dict[str, Any]]:
         """Restore one picture.

@@ -288,18 +288,31 @@ def _in_range(stored: NDArray[Any], found: ValueRange) -> NDArray[np.float32]:
     return ((stored.astype(np.float64) - found.black) / found.span).astype(np.float32)
 
 
-def _read(ref: Ref, options: BenchmarkOptions) -> tuple[NDArray[Any], Header]:
-    """Colour of one page, cropped about its centre, and the header of its file."""
+def read_whole(ref: Ref) -> NDArray[Any]:
+    """Colour of one page, (H, W, C) as stored."""
     page = ref.page
     with images.open_source(ref.path) as source:
-        pixels = source.read(ref.index, 0, page.height)[:, :, : page.channels - page.alpha]
+        return np.asarray(source.read(ref.index, 0, page.height)[:, :, : page.channels - page.alpha])
+
+
+def cropped(values: NDArray[Any], options: BenchmarkOptions) -> NDArray[Any]:
+    """The part of a page that is measured, about its centre."""
     crop = crop_of(options)
-    if crop is not None:
-        top, left = max(0, (page.height - crop) // 2), max(0, (page.width - crop) // 2)
-        pixels = pixels[top : top + crop, left : left + crop]
+    if crop is None:
+        return values
+    top, left = (max(0, (length - crop) // 2) for length in values.shape[:2])
+    return values[top : top + crop, left : left + crop]
+
+
+def _read(ref: Ref, options: BenchmarkOptions) -> tuple[NDArray[Any], Header]:
+    """Colour of one page, cropped, and the header of its file."""
+    page = ref.page
+    with images.open_source(ref.path) as source:
+        stored = source.read(ref.index, 0, page.height)[:, :, : page.channels - page.alpha]
+    pixels = np.asarray(cropped(stored, options))
     if missing_in(pixels, page.nodata) is not None:
         raise InputError(f"{ref.path}: NaN, infinite and no-data pixels cannot be scored; fill or crop them")
-    return np.asarray(pixels), source.header
+    return pixels, source.header
 
 
 def _size(ref: Ref) -> tuple[int, int]:

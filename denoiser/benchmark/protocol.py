@@ -33,7 +33,7 @@ def add_noise(truth: Picture, spec: str, name: str, options: BenchmarkOptions) -
         Of the picture: with ``spec`` and the seed it decides about the random numbers.
     """
     digest = hashlib.sha256(f"{options.seed}\0{spec}\0{name}".encode("utf-8", "surrogateescape")).digest()
-    noisy, hole = holes.apply(parse(spec), truth.values.astype(np.float32), list(digest))
+    noisy, hole = holes.apply(parse(spec), truth.values.astype(np.float32), np.random.default_rng(list(digest)))
     if truth.depth is None or options.protocol == "literature":
         return Picture(noisy.astype(np.float32), truth.range, truth.depth, hole)
     stored = np.rint(as_in_a_file(noisy, truth.depth) * truth.depth + truth.range.black)
@@ -65,7 +65,11 @@ def score(
 
 
 def describe(
-    options: BenchmarkOptions, pictures: Sequence[Measured], devices: Sequence[str], correlated: int = 0
+    options: BenchmarkOptions,
+    pictures: Sequence[Measured],
+    devices: Sequence[str],
+    correlated: int = 0,
+    known_holes: bool = False,
 ) -> dict[str, Any]:
     """The protocol as plain data, with a ``statement`` in words.
 
@@ -75,6 +79,8 @@ def describe(
         Where methods computed.
     correlated : int
         Number of noisy pictures without truth whose noise looks correlated from pixel to pixel.
+    known_holes : bool
+        Whether it is known of files which values their noise replaced.
     """
     facts = {
         "name": BLIND if options.blind else "files" if options.paired else options.protocol,
@@ -84,6 +90,7 @@ def describe(
         "crop": crop_of(options),
         "seed": None if options.paired else options.seed,
         "correlated": correlated if options.blind else None,
+        "holes": known_holes or any(map(holes.makes_holes, options.specs)),
         "ssim": None if options.blind else SSIM,
         "ensemble": options.ensemble,
         "interval": "95%, Student's t over pictures",
@@ -133,9 +140,8 @@ def _words_with_truth(options: BenchmarkOptions, facts: dict[str, Any]) -> str:
         "file": f"noisy pictures clipped and rounded to their own bit depth, seed {options.seed}",
         "files": "noisy or restored pictures as they are in their files",
     }[facts["name"]]
-    hole = ""
-    if any(map(holes.makes_holes, options.specs)):
-        hole = " PSNR in the hole: over the values that the noise replaced, which biharmonic alone is told."
+    words = " PSNR in the hole: over the values that the noise replaced, which biharmonic alone is told."
+    hole = words if facts["holes"] else ""
     return (
         f"{noise}; restored pictures clipped and rounded to the bit depth of the truth (floats as they are); "
         "PSNR over all pixels and channels, mean of the pictures' PSNRs; "

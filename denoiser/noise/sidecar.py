@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from denoiser.errors import shown
 
@@ -15,6 +19,27 @@ SCHEMA = "denoiser.corruption/1"
 
 Limits = tuple[float, float]
 """Stored values of black and white."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What was done to one file.
+
+    Attributes
+    ----------
+    noise : str
+        The specification; empty where nothing is known.
+    seed : int
+    source : str
+        Path of the input, from which the noise follows with the seed.
+    limits : (float, float) or None
+        The values of black and white, if they were declared.
+    """
+
+    noise: str = ""
+    seed: int = 0
+    source: str = ""
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True)
@@ -28,10 +53,13 @@ class Told:
     ranges : tuple of (float, float) or None
         The values of black and white that were declared when the noise was made, each once; None where there is a
         file for which none were.
+    files : dict
+        File that was asked about -> what was done to it.
     """
 
     noises: tuple[str, ...] = ()
     ranges: tuple[Limits | None, ...] = ()
+    files: Mapping[Path, Made] = field(default_factory=dict)
 
     @property
     def noise(self) -> str:
@@ -63,23 +91,38 @@ def read(folder: Path, files: Iterable[Path] | None = None) -> Told:
     listed = _listed(root / NAME)
     if not listed:
         return Told()
-    names = listed if files is None else (shown(path.relative_to(root).as_posix()) for path in files)
-    rows = [listed.get(name, ("", None)) for name in names]
-    noises, ranges = (tuple(dict.fromkeys(column)) for column in zip(*rows, strict=True)) if rows else ((), ())
-    return Told(noises, ranges)
+    asked = {path: shown(path.relative_to(root).as_posix()) for path in files} if files is not None else {}
+    found = {path: listed.get(name, Made()) for path, name in asked.items()}
+    rows = listed.values() if files is None else found.values()
+    return Told(
+        tuple(dict.fromkeys(row.noise for row in rows)), tuple(dict.fromkeys(row.limits for row in rows)), found
+    )
 
 
-def _listed(path: Path) -> dict[str, tuple[str, Limits | None]]:
-    """Name of a file below the directory -> its noise, and the range that was declared."""
+def file_generator(seed: int, relative: str, page: int) -> np.random.Generator:
+    """Random numbers that belong to one page of one file, wherever and whenever it is done.
+
+    Parameters
+    ----------
+    relative : str
+        Path below the input directory, with slashes; composed and decomposed letters are the same.
+    """
+    name = unicodedata.normalize("NFC", relative).encode("utf-8", "surrogateescape")
+    text = f"{seed}/{page}/".encode() + name
+    return np.random.default_rng(int.from_bytes(hashlib.blake2b(text, digest_size=16).digest(), "big"))
+
+
+def _listed(path: Path) -> dict[str, Made]:
+    """Name of a file below the directory -> what was done to it."""
     try:
         document: Any = json.loads(path.read_bytes())
         if document["schema"] != SCHEMA:
             return {}
-        return {str(name): _row(about) for name, about in document["files"].items()}
+        return {str(name): _made(about) for name, about in document["files"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 
 
-def _row(about: Any) -> tuple[str, Limits | None]:
+def _made(about: Any) -> Made:
     limits = (float(about["black"]), float(about["white"])) if about.get("declared") else None
-    return str(about["noise"]), limits
+    return Made(str(about["noise"]), int(about["seed"]), str(about["source"]), limits)

@@ -522,6 +522,22 @@ def test_noise_and_range_of_corrupted_pictures_are_known(tmp_path: Path) -> None
     assert row(other, "noisy input").psnr.mean > 40, "what the user declares goes first"
 
 
+@pytest.mark.parametrize("noise", ["stripes", "poisson:30+mask:0.4", "salt-pepper:0.2+jpeg:95"])
+def test_holes_of_corrupted_pictures_are_known(tmp_path: Path, noise: str) -> None:
+    write(tmp_path / "truth" / "sub" / "a.png", smooth(60, 80))
+    tifffile.imwrite(tmp_path / "truth" / "b.tif", np.stack([smooth(40, 50), smooth(40, 50)[::-1]]), photometric="rgb")
+    corrupt_files([tmp_path / "truth"], tmp_path / "noisy", CorruptOptions(noise=noise, seed=4))
+    pairs = BenchmarkOptions(clean=tmp_path / "truth", noisy=tmp_path / "noisy", **ONLY)
+    for options in (pairs, replace(pairs, crop=32)):
+        result = benchmark(options)
+        assert len(result.pictures) == 3 and all(score.hole_mse for score in row(result, "noisy input").scores)
+        assert row(result, "noisy input").hole_psnr.mean < row(result, "noisy input").psnr.mean
+    assert "PSNR in the hole" in result.protocol["statement"]
+    for path in (tmp_path / "noisy" / "sub" / "a.png", tmp_path / "noisy" / "b.tif"):
+        path.write_bytes((tmp_path / "truth" / path.relative_to(tmp_path / "noisy")).read_bytes())
+    assert row(benchmark(pairs), "noisy input").hole_psnr is None, "other pictures than those that were made"
+
+
 def test_several_kinds_of_noise_have_the_name_of_their_folder(tmp_path: Path) -> None:
     truth = deep(tmp_path / "truth")
     for name, white in (("0.tif", 4095), ("1.tif", 8191)):

@@ -32,13 +32,13 @@ SPECS = (
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_the_hole_is_what_changed(spec: str) -> None:
-    noisy, hole = holes.apply(parse(spec), PICTURE, [7])
+    noisy, hole = holes.apply(parse(spec), PICTURE, np.random.default_rng([7]))
     assert hole is not None and 0 < hole.mean() < 1
     np.testing.assert_array_equal(hole, noisy != PICTURE)
 
 
 def test_survivors_that_are_scaled_are_not_in_the_hole() -> None:
-    noisy, hole = holes.apply(parse("mask:scale=yes"), PICTURE, [7])
+    noisy, hole = holes.apply(parse("mask:scale=yes"), PICTURE, np.random.default_rng([7]))
     np.testing.assert_array_equal(hole, noisy == 0)
 
 
@@ -46,7 +46,7 @@ def test_survivors_that_are_scaled_are_not_in_the_hole() -> None:
     "spec", ["gaussian:25+stripes", "poisson:3+stripes", "stripes+poisson:3+gaussian:5", "stripes+blocks"]
 )
 def test_chains_give_the_same_bytes_as_ever(spec: str) -> None:
-    noisy, hole = holes.apply(parse(spec), PICTURE, [7])
+    noisy, hole = holes.apply(parse(spec), PICTURE, np.random.default_rng([7]))
     expected = parse(spec).apply(PICTURE[None], NumpyRandom(np.random.default_rng([7])))[0]
     np.testing.assert_array_equal(noisy, expected)
     assert hole is not None
@@ -55,7 +55,7 @@ def test_chains_give_the_same_bytes_as_ever(spec: str) -> None:
 
 
 def test_noise_that_replaces_nothing_has_no_hole() -> None:
-    assert holes.apply(parse("poisson:0.5+jpeg"), PICTURE, [7])[1] is None
+    assert holes.apply(parse("poisson:0.5+jpeg"), PICTURE, np.random.default_rng([7]))[1] is None
     assert not holes.makes_holes("events") and holes.makes_holes("gaussian:5+mask")
 
 
