@@ -182,7 +182,7 @@ def _hole(subject: Subject, noisy: Ref, truth: Picture, job: Job) -> NDArray[np.
     made = job.told.files.get(noisy.path)
     if made is None or not holes.makes_holes(made.noise):
         return None
-    clean, found = (read_whole(ref) for ref in (subject.source, noisy))
+    (clean, _), (found, _) = (read_whole(ref) for ref in (subject.source, noisy))
     hole = holes.of_file(made, clean, found, subject.source.page, subject.source.index, truth.range)
     return None if hole is None else cropped(hole, job.options)
 

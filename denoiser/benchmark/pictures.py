@@ -288,11 +288,11 @@ def _in_range(stored: NDArray[Any], found: ValueRange) -> NDArray[np.float32]:
     return ((stored.astype(np.float64) - found.black) / found.span).astype(np.float32)
 
 
-def read_whole(ref: Ref) -> NDArray[Any]:
-    """Colour of one page, (H, W, C) as stored."""
+def read_whole(ref: Ref) -> tuple[NDArray[Any], Header]:
+    """Colour of one page, (H, W, C) as stored, and the header of its file."""
     page = ref.page
     with images.open_source(ref.path) as source:
-        return np.asarray(source.read(ref.index, 0, page.height)[:, :, : page.channels - page.alpha])
+        return np.asarray(source.read(ref.index, 0, page.height)[:, :, : page.channels - page.alpha]), source.header
 
 
 def cropped(values: NDArray[Any], options: BenchmarkOptions) -> NDArray[Any]:
@@ -305,14 +305,12 @@ def cropped(values: NDArray[Any], options: BenchmarkOptions) -> NDArray[Any]:
 
 
 def _read(ref: Ref, options: BenchmarkOptions) -> tuple[NDArray[Any], Header]:
-    """Colour of one page, cropped, and the header of its file."""
-    page = ref.page
-    with images.open_source(ref.path) as source:
-        stored = source.read(ref.index, 0, page.height)[:, :, : page.channels - page.alpha]
-    pixels = np.asarray(cropped(stored, options))
-    if missing_in(pixels, page.nodata) is not None:
+    """As :func:`read_whole`, cropped, and fit to be scored."""
+    stored, header = read_whole(ref)
+    pixels = cropped(stored, options)
+    if missing_in(pixels, ref.page.nodata) is not None:
         raise InputError(f"{ref.path}: NaN, infinite and no-data pixels cannot be scored; fill or crop them")
-    return pixels, source.header
+    return pixels, header
 
 
 def _size(ref: Ref) -> tuple[int, int]:

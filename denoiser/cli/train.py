@@ -229,21 +229,9 @@ def _drawn_by(talk: console.Talk) -> Watch | None:
 
 
 OPTIONS = {
-    *(
-        "data",
-        "out",
-        "noisy",
-        "self_supervised",
-        "arch",
-        "init",
-        "init_optimizer",
-        "max_time",
-        "max_steps",
-        "batch",
-        "lr",
-        "optimizer",
-    ),
-    *("val", "val_noisy", "val_split", "val_every", "patience", "checkpoint_every", "gray", "clip", "patterns"),
-    *("white", "black", "seed", "device", "precision", "resume", "tensorboard", "name", "purpose", "data_note"),
+    *("data", "out", "noisy", "self_supervised", "arch", "init", "init_optimizer", "max_time", "max_steps", "batch"),
+    *("lr", "optimizer", "val", "val_noisy", "val_split", "val_every", "patience", "checkpoint_every", "gray", "clip"),
+    *("patterns", "white", "black", "seed", "device", "precision", "resume", "tensorboard", "name", "purpose"),
+    "data_note",
 }
 """Parameters that go to TrainOptions as they are."""
